@@ -7,7 +7,7 @@ struct rs_issuer { rs_cert *cert; EVP_PKEY *key; };
 
 enum { RS_LEAF_BACKDATE_MS = 120 * 1000 };
 
-/* Leaf as istiod's (facts istio-wire 3.3): 128-bit serial, notBefore = now - 2 min, notAfter = now + ttl but never past the issuer's,
+/* sans is NULL-terminated. Leaf as istiod's (facts istio-wire 3.3): 128-bit serial, notBefore = now - 2 min, notAfter = now + ttl but never past the issuer's,
  * empty subject, critical SAN; every item of sans: "spiffe://..." URI, IP literal, else DNS name. */
 RS_MUST_USE int rs_issue_leaf(rs_cert **ret, const struct rs_issuer *by, EVP_PKEY *subject_key, const char *const *sans,
                               int64_t now_ms, int64_t ttl_ms, struct rs_err *e);
