@@ -1,5 +1,7 @@
 /* gRPC client: a channel is one HTTP/2 connection, made when first needed and again after it was lost (back-off 100 ms to
- * 5 s with jitter). Loop thread only. */
+ * 5 s with jitter). A call waits for the next attempt to connect and fails with RS_UNAVAILABLE together with it; nothing is
+ * retried here. After the server's GOAWAY running calls go on and new ones get a new connection.
+ * Loop thread only; callbacks may free the channel. Answers of up to 64 MiB are accepted. */
 #pragma once
 #include "base/err.h"
 #include "io/stream.h"

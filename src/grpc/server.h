@@ -1,5 +1,7 @@
-/* gRPC server over HTTP/2 (nghttp2): unary and bidirectional streaming methods. Loop thread only.
- * Limits: message as configured, headers 64 KiB, 1,000 streams a connection, rapid resets bounded by nghttp2; no compression. */
+/* gRPC server over HTTP/2 (nghttp2): unary and bidirectional streaming methods. Loop thread only; callbacks may do
+ * anything, freeing the server included. A call's deadline (grpc-timeout) ends it with DEADLINE_EXCEEDED.
+ * Limits: message as configured, headers 64 KiB, 1,000 streams a connection, rapid resets bounded by nghttp2; no compression.
+ * To share a port with plain HTTP/1.1, listen with rs_http_server and point its handle_h2 at rs_grpc_server_adopt. */
 #pragma once
 #include "base/err.h"
 #include "io/stream.h"
@@ -20,18 +22,19 @@ struct rs_grpc_method {
 struct rs_grpc_server_config {
     SSL_CTX *tls;                                        /* NULL: plain (Unix sockets, h2c) */
     const struct rs_grpc_method *methods; size_t n_methods;
-    size_t message_max;
+    size_t message_max;                                  /* of requests; 0: 4 MiB */
     void *ctx;
-    /* Plain HTTP/1.1 on the same port goes here when set (readiness, metrics); NULL: refused. */
-    struct rs_http_server *http1;
 };
 rs_grpc_server *rs_grpc_server_new(rs_loop *loop, const struct rs_grpc_server_config *config);
 void rs_grpc_server_add(rs_grpc_server *s, int fd);      /* an accepted connection */
 void rs_grpc_server_adopt(rs_grpc_server *s, rs_stream *stream, rs_str first_bytes);   /* from rs_http_server's handle_h2 */
-void rs_grpc_server_set_tls(rs_grpc_server *s, SSL_CTX *tls);
-void rs_grpc_server_drain(rs_grpc_server *s);            /* GOAWAY everywhere; running calls go on */
+void rs_grpc_server_set_tls(rs_grpc_server *s, SSL_CTX *tls);                          /* for new connections; takes a reference */
+/* GOAWAY everywhere, also on connections added later: running calls go on, no request in flight is lost (the peer is told,
+ * and only what it sent after that is refused). A connection closes after its last call. */
+void rs_grpc_server_drain(rs_grpc_server *s);
 size_t rs_grpc_server_calls(const rs_grpc_server *s);
-void rs_grpc_server_free(rs_grpc_server *s);
+size_t rs_grpc_server_connections(const rs_grpc_server *s);
+void rs_grpc_server_free(rs_grpc_server *s);             /* closes all connections; every call gets its on_close before this returns */
 
 const char *rs_grpc_metadata(const rs_grpc_call *call, const char *name);      /* request metadata, lower case; NULL when absent */
 SSL *rs_grpc_call_ssl(const rs_grpc_call *call);         /* NULL on plain connections */
