@@ -10,7 +10,7 @@ struct rs_link {
     const struct rs_link_ops *ops;
     void *ctx;
     int depth;                     /* calls into the owner under way */
-    bool open, dead, heard, pinged, close_when_idle, closing;
+    bool open, dead, told, heard, pinged, close_when_idle, closing;
 };
 
 static void pump(rs_link *l);
@@ -31,18 +31,22 @@ static void take_events(rs_link *l, bool even_dead)
         l->ops->on_event(l->ctx, l, &ev);
 }
 
+/* May be called again by a callback that it runs; then it returns only after the owner was told everything. */
 void rs_link_close(rs_link *l, const struct rs_err *why)
 {
-    if (l->dead)
-        return;
-    struct rs_err copy = *why;
-    l->dead = true;
     l->depth++;
-    if (copy.code == RS_OK)        /* clean for the connection, but not for a call that is still open */
-        (void)RS_FAIL(&copy, RS_UNAVAILABLE, "connection closed by the peer");
-    rs_h2_abort(l->h2, &copy);
+    if (!l->dead) {
+        struct rs_err copy = *why;
+        if (copy.code == RS_OK)    /* clean for the connection, but not for a call that is still open */
+            (void)RS_FAIL(&copy, RS_UNAVAILABLE, "connection closed by the peer");
+        l->dead = true;
+        rs_h2_abort(l->h2, &copy);
+    }
     take_events(l, true);
-    l->ops->on_down(l->ctx, l, why);
+    if (!l->told) {
+        l->told = true;
+        l->ops->on_down(l->ctx, l, why);
+    }
     if (--l->depth == 0)
         release(l);
 }
