@@ -132,7 +132,7 @@ void rs_texts_sort_unique(struct rs_texts *t);
 void rs_texts_done(struct rs_texts *t);
 
 /* Who asks: an Envoy behind an agent, from the node it names in its first discovery request. */
-typedef struct rs_proxy {
+typedef struct rs_envoy {
     bool router;                                         /* else sidecar */
     char *id;                                            /* "sidecar~10.244.0.7~web-0.shop~shop.svc.cluster.local" */
     char *ip, *pod, *namespace, *dns_domain;             /* from the id */
@@ -140,8 +140,8 @@ typedef struct rs_proxy {
     char *revision;                                      /* metadata ISTIO_REVISION; "" unknown */
     json_t *metadata;                                    /* whole node metadata */
     json_t *labels;                                      /* metadata LABELS; {} when missing; the model's pod, when known, is fresher */
-} rs_proxy;
+} rs_envoy;
 /* RS_INVALID when the id is not Istio's. metadata may be NULL. */
-RS_MUST_USE int rs_proxy_new(rs_proxy **ret, const char *node_id, const json_t *metadata, struct rs_err *e);
-void rs_proxy_free(rs_proxy *p);
-RS_DEFINE_AUTO(rs_proxy, rs_proxy_free)
+RS_MUST_USE int rs_envoy_new(rs_envoy **ret, const char *node_id, const json_t *metadata, struct rs_err *e);
+void rs_envoy_free(rs_envoy *p);
+RS_DEFINE_AUTO(rs_envoy, rs_envoy_free)
