@@ -31,8 +31,10 @@ const char *rs_http_query_raw(const rs_http_exchange *x);        /* "" when none
 const struct rs_http_headers *rs_http_request_headers(const rs_http_exchange *x);
 const char *rs_http_header(const rs_http_exchange *x, const char *name);
 rs_str rs_http_body(const rs_http_exchange *x);
-rs_stream *rs_http_connection(const rs_http_exchange *x);        /* for the peer's address and certificate */
-/* fn is called at most once, if the client goes away before the answer is complete; x is invalid after it returns. */
+rs_stream *rs_http_connection(const rs_http_exchange *x);        /* for the peer's address and certificate; NULL once it is gone */
+/* fn is called at most once, on the loop, if the client goes away before the answer is complete; x is invalid after it
+ * returns. Without fn, x stays valid: answers go nowhere, and the last one ends it as usual. A client that half-closes
+ * still gets its answer, except a streaming one, which is aborted. */
 void rs_http_on_abort(rs_http_exchange *x, void (*fn)(void *ctx, rs_http_exchange *x), void *ctx);
 
 /* Extra response headers, before reply, stream_begin or upgrade. */
@@ -43,8 +45,9 @@ void rs_http_stream_begin(rs_http_exchange *x, int status, const char *content_t
 void rs_http_stream_write(rs_http_exchange *x, const void *p, size_t n);
 size_t rs_http_stream_pending(const rs_http_exchange *x);
 void rs_http_stream_end(rs_http_exchange *x);
-/* Answers 101 with Upgrade: proto (and the headers added before) and hands over the connection with the bytes that came
- * after the request head; x is gone afterwards. The caller owns the stream, sets ops and processes *ret_rest (malloc'ed). */
+/* Answers 101 with Upgrade: proto (and the headers added before) and hands over the connection; x is gone afterwards. The
+ * caller owns the stream and sets its ops at once. Bytes that came after the request are offered to those ops by the stream;
+ * *ret_rest (malloc'ed, to be processed first) is empty at present. NULL when the client is gone. */
 rs_stream *rs_http_upgrade(rs_http_exchange *x, const char *proto, char **ret_rest, size_t *ret_rest_n);
 /* The same without writing any answer: the caller speaks for itself (tunnels). */
 rs_stream *rs_http_take_over(rs_http_exchange *x, char **ret_rest, size_t *ret_rest_n);

@@ -5,9 +5,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-#include "base/auto.h"
-
-RS_DEFINE_AUTO(SSL_CTX, SSL_CTX_free)
+#include "pki/tls.h"
 
 struct tls_fixture {
     EVP_PKEY *ca_key, *key;
