@@ -1,9 +1,24 @@
-/* Issuance records (custom resources IssuanceRecord, ARCHITECTURE 8) as the gates read them. Pure, over json_t. */
+/* Issuance records (custom resources IssuanceRecord, ARCHITECTURE 8): how a CA makes one and how the gates read them. Pure,
+ * over json_t. */
 #pragma once
 #include "base/json.h"
-#include "pki/digest.h"
+#include "pki/cert.h"
 
 enum { RS_CLOCK_SKEW_MS = 5 * 60 * 1000 };       /* margin for clocks that differ */
+
+#define RS_RECORDS_NAMESPACE "istio-system"
+#define RS_RECORDS_PATH "/apis/rootshift.dev/v1/namespaces/" RS_RECORDS_NAMESPACE "/issuancerecords"
+#define RS_RECORD_ROOT_LABEL "rootshift.dev/root"
+#define RS_RECORD_POD_LABEL "rootshift.dev/pod-uid"
+
+/* Everything about one issuance; texts may be NULL. */
+struct rs_issuance_of {
+    const char *ca, *identity, *cluster, *namespace, *service_account, *pod_name, *pod_uid, *request_id;
+    const rs_cert *leaf, *issuer, *root;
+    int64_t issued_at_ms;
+};
+/* The record to create; its name is the leaf's hash. New reference. */
+json_t *rs_issuance_record(const struct rs_issuance_of *i);
 
 struct rs_issuance {
     char *identity, *namespace, *pod, *pod_uid, *ca;
@@ -20,6 +35,10 @@ void rs_issuance_list_done(struct rs_issuance_list *l);
 /* Whether one record is dead for good: expired for longer than the skew. */
 bool rs_issuance_expired(const json_t *record, int64_t now_ms);
 
-/* Whether the last state seen of a pod proves that its containers stopped: every container and init container has
- * state.terminated or (init) never ran, and the deletion was not forced. */
-bool rs_pod_verifiably_ended(const json_t *last_state);
+/* Whether one record says that its pod has ended. */
+bool rs_issuance_ended(const json_t *record);
+
+/* Whether the last state seen of a pod that is gone now proves that it ended: every container has state.terminated, every
+ * init container too unless it never ran, and the deletion was no force: some state of it (graceful) had
+ * deletionGracePeriodSeconds > 0, or it had finished (Succeeded, Failed) before. */
+bool rs_pod_verifiably_ended(const json_t *last_state, bool graceful);
