@@ -33,6 +33,11 @@ struct rs_grpc_call {
     bool asked;                    /* unary: the request was delivered */
 };
 
+static void *ctx_of(const rs_grpc_call *call)
+{
+    return call->method->ctx ? call->method->ctx : call->server->config.ctx;
+}
+
 static void kick(rs_grpc_call *call)
 {
     rs_link_kick(call->conn->link);
@@ -84,7 +89,7 @@ static void open_call(struct conn *c, rs_h2_stream *stream)
         rs_timer_set(call->deadline, ms);
     }
     if (m->streaming && m->on_open)
-        m->on_open(s->config.ctx, call);
+        m->on_open(ctx_of(call), call);
 }
 
 static void deliver(rs_grpc_call *call, rs_str message)
@@ -94,7 +99,7 @@ static void deliver(rs_grpc_call *call, rs_str message)
         return;
     }
     call->asked = true;
-    call->method->on_message(call->server->config.ctx, call, message);
+    call->method->on_message(ctx_of(call), call, message);
 }
 
 static void half_closed(rs_grpc_call *call)
@@ -104,7 +109,7 @@ static void half_closed(rs_grpc_call *call)
         if (!call->asked)
             rs_grpc_finish(call, RS_INTERNAL, "request without a message");
     } else if (m->on_half_close) {
-        m->on_half_close(call->server->config.ctx, call);
+        m->on_half_close(ctx_of(call), call);
     } else {
         rs_grpc_finish(call, RS_OK, NULL);
     }
@@ -115,7 +120,7 @@ static void close_call(rs_grpc_call *call)
     rs_timer_free(rs_take(call->deadline));
     call->server->n_calls--;
     if (call->method->on_close)
-        call->method->on_close(call->server->config.ctx, call);
+        call->method->on_close(ctx_of(call), call);
     free(call);
 }
 

@@ -18,6 +18,7 @@ struct rs_grpc_method {
     void (*on_open)(void *ctx, rs_grpc_call *call);      /* streaming only; may be NULL; may finish the call */
     void (*on_half_close)(void *ctx, rs_grpc_call *call);/* streaming only: client sent its last message; NULL: finish OK */
     void (*on_close)(void *ctx, rs_grpc_call *call);     /* always last, also after finish; call is gone after it; may be NULL */
+    void *ctx;                                           /* of this method; NULL: the server's */
 };
 struct rs_grpc_server_config {
     SSL_CTX *tls;                                        /* NULL: plain (Unix sockets, h2c) */
