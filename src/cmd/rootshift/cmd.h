@@ -18,3 +18,5 @@ int rs_cmd_fail(const struct rs_err *e);
 int rs_cmd_help(const char *usage, const char *what, const struct rs_opt *table, size_t n);
 /* Everything said goes to this file as well (asmcli's logs.txt); NULL ends it. */
 void rs_cmd_log_to(const char *path);
+
+int rs_cmd_cluster(int argc, char **argv);

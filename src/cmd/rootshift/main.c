@@ -16,6 +16,7 @@ static int run_version(int argc, char **argv)
 
 /* In the order of --help. */
 static const struct verb verbs[] = {
+    { "cluster", "make, delete, list embedded clusters on this machine", rs_cmd_cluster },
     { "version", "print the version", run_version },
 };
 
