@@ -66,6 +66,7 @@ static const struct rs_kind kinds[] = {
     { "extensions.istio.io/v1alpha1", "WasmPlugin", "wasmplugins", true },
     { "install.istio.io/v1alpha1", "IstioOperator", "istiooperators", true },
     { "mesh.cloud.google.com/v1beta1", "ControlPlaneRevision", "controlplanerevisions", true },
+    { "rootshift.dev/v1", "IssuanceRecord", "issuancerecords", true },
 };
 
 const struct rs_kind *rs_kind_find(const char *api_version, const char *kind)
