@@ -19,7 +19,8 @@ struct rs_http_request {
     int idle_timeout_ms;                                 /* fail after so long without a byte; 0: none */
     size_t max_body;                                     /* 0: 64 MiB; not applied with on_data */
     bool fresh_connection;                               /* never reuse one */
-    /* Streaming answer: called with the status and bytes as they arrive; the body is then not collected. May be NULL. */
+    /* Streaming answer: called with the status and bytes as they arrive; the body is then not collected. It may cancel the
+     * call and start others. May be NULL. */
     void (*on_data)(void *ctx, int status, rs_str data);
 };
 struct rs_http_response { int status; struct rs_http_headers headers; rs_str body; };
@@ -32,8 +33,12 @@ rs_http_call *rs_http_start(rs_http_client *c, const struct rs_http_request *r,
 void rs_http_cancel(rs_http_call *call);                 /* no callback follows; NULL is a no-op */
 
 /* Connects (plain or TLS), sends an upgrade request and gives the open stream after 101, with bytes that followed it.
- * extra_headers as above (Host, Connection and Upgrade are added). Any other answer is an error naming status and body. */
+ * extra_headers as above (Host, Connection and Upgrade are added; a Host among them wins). Any other answer is an error
+ * naming status and body. done is called exactly once, never from inside; it sets the stream's ops at once. The handle is
+ * valid until then and serves to cancel. */
 #include "io/stream.h"
-void rs_http_dial_upgrade(rs_loop *loop, const char *address, SSL_CTX *tls, const char *server_name, const char *method,
+typedef struct rs_http_dial rs_http_dial;
+rs_http_dial *rs_http_dial_upgrade(rs_loop *loop, const char *address, SSL_CTX *tls, const char *server_name, const char *method,
                           const char *target, const char *const *extra_headers, const char *proto, int timeout_ms,
                           void (*done)(void *ctx, rs_stream *s, const struct rs_http_headers *h, rs_str rest, const struct rs_err *why), void *ctx);
+void rs_http_dial_cancel(rs_http_dial *d);               /* no callback follows; NULL is a no-op */

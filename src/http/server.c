@@ -302,12 +302,12 @@ static void conn_open(void *ctx, rs_stream *s)
     conn_leave(c);
 }
 
-/* A half-closing client still gets the answer to what it asked; a stream without end is over, though. */
+/* A half-closing client still gets the answer to what it asked, unless the handler waits for just this to stop. */
 static void conn_eof(void *ctx, rs_stream *s)
 {
     struct conn *c = ctx;
     c->eof = true;
-    if (c->state == ANSWERING && c->x->streaming)
+    if (c->state == ANSWERING && (c->x->streaming || c->x->on_abort))
         conn_end(c);
     else if (c->state == HEAD || c->state == BODY)
         conn_close_politely(c);

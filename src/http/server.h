@@ -34,7 +34,7 @@ rs_str rs_http_body(const rs_http_exchange *x);
 rs_stream *rs_http_connection(const rs_http_exchange *x);        /* for the peer's address and certificate; NULL once it is gone */
 /* fn is called at most once, on the loop, if the client goes away before the answer is complete; x is invalid after it
  * returns. Without fn, x stays valid: answers go nowhere, and the last one ends it as usual. A client that half-closes
- * still gets its answer, except a streaming one, which is aborted. */
+ * counts as gone when fn is set or the answer is a streaming one; else it still gets its answer. */
 void rs_http_on_abort(rs_http_exchange *x, void (*fn)(void *ctx, rs_http_exchange *x), void *ctx);
 
 /* Extra response headers, before reply, stream_begin or upgrade. */

@@ -41,7 +41,10 @@ static inline void tls_fixture_init(struct tls_fixture *f)
 {
     f->ca_key = EVP_EC_gen("P-256");
     f->key = EVP_EC_gen("P-256");
-    f->ca = tls_fixture_cert(f->ca_key, "test CA", NULL, NULL);
+    static int count;
+    char name[32];
+    snprintf(name, sizeof(name), "test CA %d", ++count);
+    f->ca = tls_fixture_cert(f->ca_key, name, NULL, NULL);
     f->leaf = tls_fixture_cert(f->key, "test leaf", f->ca, f->ca_key);
 }
 
