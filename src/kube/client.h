@@ -41,12 +41,15 @@ struct rs_kube_tunnel_ops {
     void (*on_close)(void *ctx, const struct rs_err *why);
 };
 typedef struct rs_kube_tunnel rs_kube_tunnel;
+/* Nothing is called from inside. timeout_ms covers getting the tunnel open. on_close at most once; may free the tunnel in any
+ * callback, and must, once, by itself. The port is only known to be bad when data or on_close arrives. */
 rs_kube_tunnel *rs_kube_port_forward(rs_kube *k, const char *namespace, const char *pod, int port, int timeout_ms,
                                      const struct rs_kube_tunnel_ops *ops, void *ctx);
 void rs_kube_tunnel_write(rs_kube_tunnel *t, rs_str data);
 void rs_kube_tunnel_free(rs_kube_tunnel *t);
 
-/* One HTTP GET over such a tunnel (Envoy's admin port). done exactly once; body bounded by max. Cancel: free. */
+/* One HTTP GET over such a tunnel (Envoy's admin port). done is called exactly once; the handle is valid until then and
+ * serves to cancel (free, no callback follows). The body is bounded by max. */
 typedef struct rs_kube_pod_get rs_kube_pod_get;
 rs_kube_pod_get *rs_kube_pod_get_start(rs_kube *k, const char *namespace, const char *pod, int port, const char *target,
                                        int timeout_ms, size_t max, void (*done)(void *ctx, int status, rs_str body, const struct rs_err *why), void *ctx);
