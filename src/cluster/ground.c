@@ -251,8 +251,10 @@ static int merge_context(struct making *m, struct rs_err *e)
     RS_AUTO(rs_chars) *previous = NULL;
     if (rc < 0 || rs_contexts_own(&context, m->context, own, e) < 0)
         return rs_err_wrap(e, "%s", path);
-    if (rs_contexts_add_to(m->kubeconfig, &context, &previous, e) < 0)
+    if (rs_contexts_add_to(m->kubeconfig, &context, &previous, e) < 0) {
+        json_object_del(m->c.record, "kubeconfig");    /* nothing was written: nothing is to be taken out again */
         return -1;
+    }
     rs_json_set_str(m->c.record, "previous", previous);
     return 0;
 }
