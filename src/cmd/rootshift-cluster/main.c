@@ -7,6 +7,7 @@ static const struct verb {
     const char *name, *help;
     int (*run)(int argc, char **argv);
 } verbs[] = {
+    { "apiserver", "the Kubernetes API", rs_verb_apiserver },
     { "ground", "holds the namespaces of all clusters of a user", rs_verb_ground },
     { "supervise", "pid 1 of a cluster", rs_verb_supervise },
 };

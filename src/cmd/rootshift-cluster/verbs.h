@@ -3,5 +3,6 @@
  * `rootshift cluster` and the supervisor start them (cluster/supervisor.h tells with what). */
 #pragma once
 
+int rs_verb_apiserver(int argc, char **argv);
 int rs_verb_ground(int argc, char **argv);
 int rs_verb_supervise(int argc, char **argv);
