@@ -34,7 +34,8 @@ struct rs_stream {
     const struct rs_stream_ops *ops;
     void *ctx;
     unsigned owners;                   /* counts rs_stream_set_ops */
-    struct bytes in, out;
+    struct bytes in, out, back;        /* back: unread while in is being offered */
+    bool offering;
     char peer[RS_ADDRESS_TEXT];
     int busy;                          /* callbacks under way */
     bool freed;
@@ -54,6 +55,7 @@ static bool callback_ended(rs_stream *s)
         return s->freed;
     free(s->in.p);
     free(s->out.p);
+    free(s->back.p);
     SSL_free(s->ssl);
     free(s);
     return true;
@@ -163,6 +165,20 @@ void rs_stream_free(rs_stream *s)
 
 /* ---- reading ---- */
 
+static void put_back(rs_stream *s)
+{
+    struct bytes rest = s->in;
+    if (s->back.n == 0)
+        return;
+    bytes_add(&s->back, rest.p + rest.from, rest.n);
+    s->in = s->back;
+    s->back = (struct bytes){ 0 };
+    free(rest.p);
+    s->offer = true;
+    if (s->state == OPEN)
+        event_active(&s->rd, EV_READ, 0);
+}
+
 /* Offers what is kept and n new bytes in scratch. False when the stream ended. */
 static bool offer(rs_stream *s, size_t n)
 {
@@ -179,14 +195,17 @@ static bool offer(rs_stream *s, size_t n)
             return true;
         owner = s->owners;
         size_t used = 0;
+        s->offering = true;
         if (CALLBACK(s, used = s->ops->on_data(s->ctx, s, data)))
             return false;
+        s->offering = false;
         rs_assert(used <= data.n);
         if (kept)
             bytes_drop(&s->in, used);
         else
             bytes_add(&s->in, scratch + used, n - used);
         n = 0;
+        put_back(s);
         if (s->state == DEAD)
             return false;
     } while (s->owners != owner && s->in.n > 0 && !s->paused && !s->closing);   /* handed over: the rest is the new owner's */
@@ -629,6 +648,13 @@ void rs_stream_set_ops(rs_stream *s, const struct rs_stream_ops *ops, void *ctx)
         s->tell_eof = true;
         kick(s);
     }
+}
+
+void rs_stream_unread(rs_stream *s, const void *p, size_t n)
+{
+    bytes_add(&s->back, p, n);
+    if (!s->offering)
+        put_back(s);
 }
 
 void rs_stream_write(rs_stream *s, const void *p, size_t n)

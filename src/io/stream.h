@@ -28,6 +28,8 @@ rs_stream *rs_stream_accept(rs_loop *loop, int fd, SSL_CTX *tls, const struct rs
 rs_stream *rs_stream_connect(rs_loop *loop, const char *address, SSL_CTX *tls, const char *server_name, int timeout_ms,
                              const struct rs_stream_ops *ops, void *ctx);
 void rs_stream_set_ops(rs_stream *s, const struct rs_stream_ops *ops, void *ctx);   /* hand-over, e.g. after an upgrade */
+/* Puts bytes back in front of what is to be read: the (new) owner is offered them soon. */
+void rs_stream_unread(rs_stream *s, const void *p, size_t n);
 /* Queues bytes (copied). Past RS_STREAM_WRITE_MAX the stream is closed with RS_EXHAUSTED. */
 void rs_stream_write(rs_stream *s, const void *p, size_t n);
 size_t rs_stream_pending(const rs_stream *s);          /* bytes not yet handed to the kernel */
