@@ -75,6 +75,8 @@ static const struct rs_grpc_method *check_request(const rs_grpc_server *s, rs_h2
 static void open_call(struct conn *c, rs_h2_stream *stream)
 {
     rs_grpc_server *s = c->server;
+    if (s->draining)               /* came after the drain began: served once, then sent elsewhere */
+        rs_h2_drain(rs_link_h2(c->link));
     const struct rs_grpc_method *m = check_request(s, stream);
     if (!m)
         return;
@@ -149,14 +151,7 @@ static void on_down(void *ctx, rs_link *l, const struct rs_err *why)
     free(c);
 }
 
-static void on_open(void *ctx, rs_link *l)
-{
-    struct conn *c = ctx;
-    if (c->server->draining)
-        rs_h2_drain(rs_link_h2(l));
-}
-
-static const struct rs_link_ops link_ops = { .on_open = on_open, .on_event = on_event, .on_down = on_down };
+static const struct rs_link_ops link_ops = { .on_event = on_event, .on_down = on_down };
 
 static struct conn *conn_new(rs_grpc_server *s)
 {
@@ -194,8 +189,6 @@ void rs_grpc_server_adopt(rs_grpc_server *s, rs_stream *stream, rs_str first_byt
     struct conn *c = conn_new(s);
     rs_link_attach(c->link, stream);
     rs_stream_set_ops(stream, rs_link_stream_ops(), c->link);
-    if (s->draining)
-        rs_h2_drain(rs_link_h2(c->link));
     rs_link_start(c->link, first_bytes);
 }
 

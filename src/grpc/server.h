@@ -30,8 +30,8 @@ rs_grpc_server *rs_grpc_server_new(rs_loop *loop, const struct rs_grpc_server_co
 void rs_grpc_server_add(rs_grpc_server *s, int fd);      /* an accepted connection */
 void rs_grpc_server_adopt(rs_grpc_server *s, rs_stream *stream, rs_str first_bytes);   /* from rs_http_server's handle_h2 */
 void rs_grpc_server_set_tls(rs_grpc_server *s, SSL_CTX *tls);                          /* for new connections; takes a reference */
-/* GOAWAY everywhere, also on connections added later: running calls go on, no request in flight is lost (the peer is told,
- * and only what it sent after that is refused). A connection closes after its last call. */
+/* GOAWAY everywhere: running calls go on, no request in flight is lost (the peer is told first, and only what it sent after
+ * that is refused). A connection closes after its last call; one that is added later is told with its first call. */
 void rs_grpc_server_drain(rs_grpc_server *s);
 size_t rs_grpc_server_calls(const rs_grpc_server *s);
 size_t rs_grpc_server_connections(const rs_grpc_server *s);

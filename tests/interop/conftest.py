@@ -1,0 +1,20 @@
+import os
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(scope="session")
+def peer():
+    """Path of a test program built from this folder (see meson.build)."""
+    build = pathlib.Path(os.environ.get("ROOTSHIFT_BUILD", ROOT / "build" / "main"))
+
+    def path(name):
+        program = build / "tests" / "interop" / name
+        if not program.exists():
+            pytest.fail(f"{program} is missing; run `make build` first")
+        return str(program)
+
+    return path
