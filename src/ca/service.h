@@ -14,7 +14,7 @@ enum { RS_CA_MESSAGE_MAX = 64 * 1024 };
 typedef struct rs_ca_service rs_ca_service;
 struct rs_ca_service_stats { uint64_t asked, issued, refused, failed; };
 
-/* authn and records are borrowed and must outlive the service. */
+/* authn and records are borrowed. At the end of the loop they are freed first, which ends what waits for them, then the service. */
 rs_ca_service *rs_ca_service_new(rs_loop *loop, rs_authn *authn, rs_records *records);
 /* NULL with why: not ready, calls fail RS_INTERNAL "CA is not ready: why". Takes a reference. */
 void rs_ca_service_set_authority(rs_ca_service *s, rs_authority *a, const char *why);
@@ -24,4 +24,4 @@ void rs_ca_service_mesh(rs_ca_service *s, rs_grpc_call *call, rs_str request);
 void rs_ca_service_closed(rs_ca_service *s, rs_grpc_call *call);
 struct rs_ca_service_stats rs_ca_service_stats_of(const rs_ca_service *s);
 size_t rs_ca_service_pending(const rs_ca_service *s);    /* requests at work, also those whose client left */
-void rs_ca_service_free(rs_ca_service *s);               /* only once nothing is pending, or when the loop has ended */
+void rs_ca_service_free(rs_ca_service *s);

@@ -184,20 +184,34 @@ static bool lock_is_stale(const char *lock)
     return rs_proc_start_time(pid) != start;
 }
 
-/* An unnamed file gets its text and then the name, so that the lock never exists without text and a kill leaves nothing
- * else. 0: ours, 1: somebody has it. */
-static int lock_once(const char *lock, struct rs_err *e)
+/* Writes an unnamed file beside path and gives it a name only when it is complete: a kill leaves nothing. 1 when the name
+ * is taken. */
+static int appear(const char *path, const char *name, rs_str text, struct rs_err *e)
 {
-    RS_AUTO(rs_chars) *copy = rs_strdup(lock);
-    RS_AUTO(rs_chars) *text = rs_printf("rootshift %d %llu\n", (int)getpid(), rs_proc_start_time(getpid()));
+    RS_AUTO(rs_chars) *copy = rs_strdup(path);
     int RS_AUTO_FD fd = open(dirname(copy), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
     RS_AUTO(rs_chars) *self = rs_printf("/proc/self/fd/%d", fd);
-    if (fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) &&
-        linkat(AT_FDCWD, self, AT_FDCWD, lock, AT_SYMLINK_FOLLOW) == 0)
+    if (fd < 0)
+        return RS_FAIL_ERRNO(e, "create a file beside %s", path);
+    while (text.n) {
+        ssize_t put = write(fd, text.p, text.n);
+        if (put < 0 && errno != EINTR)
+            return RS_FAIL_ERRNO(e, "write %s", name);
+        text.p += put > 0 ? put : 0;
+        text.n -= put > 0 ? (size_t)put : 0;
+    }
+    if (fsync(fd) < 0)
+        return RS_FAIL_ERRNO(e, "write %s", name);
+    if (linkat(AT_FDCWD, self, AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0)
         return 0;
-    if (errno == EEXIST)
-        return 1;
-    return RS_FAIL_ERRNO(e, "lock %s", lock);
+    return errno == EEXIST ? 1 : RS_FAIL_ERRNO(e, "create %s", name);
+}
+
+/* 0: ours, 1: somebody has it. */
+static int lock_once(const char *lock, struct rs_err *e)
+{
+    RS_AUTO(rs_chars) *text = rs_printf("rootshift %d %llu\n", (int)getpid(), rs_proc_start_time(getpid()));
+    return appear(lock, lock, rs_str_of(text), e);
 }
 
 static int lock_config(const char *lock, struct rs_err *e)
@@ -239,13 +253,18 @@ static int read_config(json_t **ret, const char *path, struct rs_err *e)
     return 0;
 }
 
+/* With the lock held, so that the name in between is ours alone; one that a kill left is in nobody's use. */
 static int write_config(const char *path, const json_t *config, struct rs_err *e)
 {
+    RS_AUTO(rs_chars) *between = rs_printf("%s.rootshift", path);
     char *text = rs_yaml_text(config);
     size_t n = strlen(text);
-    int rc = rs_file_write(path, (rs_str){ text, n }, 0600, e);
+    unlink(between);
+    int rc = appear(path, between, (rs_str){ text, n }, e);
     rs_free_cleansed(text, n);
-    return rc;
+    if (rc == 0 && rename(between, path) < 0)
+        rc = RS_FAIL_ERRNO(e, "replace %s", path);
+    return rc > 0 ? RS_FAIL(e, RS_ABORTED, "%s is in use", between) : rc;
 }
 
 static int edit_add(const char *path, const struct rs_context *c, char **ret_previous, struct rs_err *e)

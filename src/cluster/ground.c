@@ -20,8 +20,9 @@
 
 enum { START_MS = 30 * 1000, END_MS = 20 * 1000, KILL_MS = 5 * 1000, KUBECONFIG_MAX = 1024 * 1024, CLUSTERS_MAX = 256 };
 
-/* cluster.json: {name, phase: starting|running, life, server, context, kubeconfig, previous, created}. Written before the
- * supervisor may run, and again with what is needed to take its context away before that context is written. */
+/* cluster.json: {name, phase: starting|running, life, server, context, kubeconfig, created, previous}. Written before the
+ * supervisor may run, with all that is needed to remove it and its context again; once more (with the context that was
+ * current before) when the cluster shall stay. */
 struct cluster { char *dir, *file; json_t *record; };
 
 static void cluster_done(struct cluster *c)
@@ -139,24 +140,26 @@ static int clear(const struct rs_paths *p, const struct cluster *c, struct rs_er
     return remove_state(p, c, e);
 }
 
+static int delete_locked(const struct rs_paths *p, const char *name, struct rs_err *e)
+{
+    int RS_AUTO_FD lock = -1;
+    AUTO_CLUSTER c = { 0 };
+    if (rs_ground_lock(p, &lock, e) < 0 || look(&c, p, name, e) < 0)
+        return -1;
+    if (!rs_file_exists(c.dir))
+        return RS_FAIL(e, RS_NOT_FOUND, "there is no cluster %s; see rootshift cluster list", name);
+    return clear(p, &c, e) < 0 ? rs_err_wrap(e, "delete cluster %s", name) : 0;
+}
+
 int rs_ground_delete(const char *name, struct rs_err *e)
 {
     RS_AUTO_PATHS p = { 0 };
+    rs_needs_path();
     if (rs_needs_name(name, e) < 0 || rs_paths_init(&p, e) < 0)
         return -1;
-    rs_needs_path();
-    {
-        int RS_AUTO_FD lock = -1;
-        AUTO_CLUSTER c = { 0 };
-        if (rs_ground_lock(&p, &lock, e) < 0 || look(&c, &p, name, e) < 0)
-            return -1;
-        if (!rs_file_exists(c.dir))
-            return RS_FAIL(e, RS_NOT_FOUND, "there is no cluster %s; see rootshift cluster list", name);
-        if (clear(&p, &c, e) < 0)
-            return rs_err_wrap(e, "delete cluster %s", name);
-    }
+    int rc = delete_locked(&p, name, e);
     rs_holder_settle(&p);
-    return 0;
+    return rc;
 }
 
 /* ---- making ---- */
@@ -223,10 +226,8 @@ static int start_supervisor(struct making *m, struct rs_err *e)
     struct rs_ns_place place = { .user_ns = m->holder.user_ns, .net_ns = m->holder.net_ns, .cluster = true };
     const char *const argv[] = { program, "supervise", "--name", m->name, "--state", m->c.dir, "--listen-fd", fd_text, NULL };
     const int keep[] = { m->listen_fd, m->holder.net_ns, m->holder.life, -1 };
-    if (rs_ns_start(&m->proc, &place, argv, log_fd, keep, e) < 0) {
-        m->proc.control = -1;
+    if (rs_ns_start(&m->proc, &place, argv, log_fd, keep, e) < 0)
         return -1;
-    }
     m->c.record = rs_json_pack("{s:s, s:o, s:s, s:s, s:s, s:s}", "name", m->name, "life", rs_life_json(&m->proc.life),
                                "server", m->server, "context", m->context, "kubeconfig", m->kubeconfig,
                                "created", rs_time_text(rs_now_ms(), now));
@@ -250,8 +251,10 @@ static int merge_context(struct making *m, struct rs_err *e)
     RS_AUTO(rs_chars) *previous = NULL;
     if (rc < 0 || rs_contexts_own(&context, m->context, own, e) < 0)
         return rs_err_wrap(e, "%s", path);
-    if (rs_contexts_add_to(m->kubeconfig, &context, &previous, e) < 0)
+    if (rs_contexts_add_to(m->kubeconfig, &context, &previous, e) < 0) {
+        json_object_del(m->c.record, "kubeconfig");    /* nothing was written: nothing is to be taken out again */
         return -1;
+    }
     rs_json_set_str(m->c.record, "previous", previous);
     return 0;
 }
@@ -281,7 +284,7 @@ static int make(struct making *m, struct rs_err *e)
     return -1;
 }
 
-static int create_locked(struct rs_ground_cluster *ret, struct making *m, struct rs_err *e)
+static int create_unless_running(struct rs_ground_cluster *ret, struct making *m, struct rs_err *e)
 {
     if (look(&m->c, m->paths, m->name, e) < 0)
         return -1;
@@ -297,6 +300,14 @@ static int create_locked(struct rs_ground_cluster *ret, struct making *m, struct
     return 0;
 }
 
+static int create_locked(struct rs_ground_cluster *ret, struct making *m, struct rs_err *e)
+{
+    int RS_AUTO_FD lock = -1;
+    int rc = rs_ground_lock(m->paths, &lock, e) < 0 ? -1 : create_unless_running(ret, m, e);
+    making_done(m);
+    return rc;
+}
+
 int rs_ground_create(struct rs_ground_cluster *ret, const char *name, const char *kubeconfig, struct rs_err *e)
 {
     RS_AUTO_PATHS p = { 0 };
@@ -306,13 +317,7 @@ int rs_ground_create(struct rs_ground_cluster *ret, const char *name, const char
         rs_contexts_path(&m.kubeconfig, kubeconfig, e) < 0)
         return -1;
     m.context = rs_printf("rootshift-%s", name);
-    int rc = -1;
-    {
-        int RS_AUTO_FD lock = -1;
-        if (rs_ground_lock(&p, &lock, e) == 0)
-            rc = create_locked(ret, &m, e);
-        making_done(&m);
-    }
+    int rc = create_locked(ret, &m, e);
     if (rc < 0)
         rs_holder_settle(&p);
     return rc;

@@ -21,6 +21,16 @@ static char *in_ground(const struct rs_paths *p, const char *name)
     return rs_printf("%s/%s", p->ground, name);
 }
 
+/* True while somebody holds the FIFO open for writing. */
+static bool anybody_left(int fifo)
+{
+    char c[16];
+    ssize_t n;
+    while ((n = read(fifo, c, sizeof(c))) > 0)
+        ;
+    return n < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
 /* ---- the commands' side ---- */
 
 static int open_ns(pid_t pid, const char *what, struct rs_err *e)
@@ -135,15 +145,28 @@ void rs_holder_done(struct rs_holder *h)
     *h = (struct rs_holder){ -1, -1, -1 };
 }
 
+static bool is_needed(const struct rs_paths *p)
+{
+    RS_AUTO(rs_chars) *path = in_ground(p, "life");
+    int RS_AUTO_FD fifo = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    return fifo >= 0 && anybody_left(fifo);
+}
+
 void rs_holder_settle(const struct rs_paths *p)
 {
     struct rs_life life;
-    RS_AUTO(rs_chars) *path = in_ground(p, "life");
-    if (!known_holder(p, &life)) {
-        /* One that was killed left its directory; with a cluster still in it somebody reads or writes the FIFO. */
+    struct rs_err ignored;
+    int RS_AUTO_FD lock = -1;
+    if (!rs_file_exists(p->ground) || is_needed(p))
+        return;
+    if (known_holder(p, &life)) {
+        rs_life_wait(&life, SETTLE_MS);
         return;
     }
-    rs_life_wait(&life, SETTLE_MS);
+    /* One that was killed, or never began, leaves its directory. */
+    if (rs_ground_lock(p, &lock, &ignored) == 0 && !is_needed(p) && !known_holder(p, &life) &&
+        rs_remove_tree(p->ground, &ignored) < 0)
+        rs_log_debug("%s", ignored.msg);
 }
 
 /* ---- the holder's side ---- */
@@ -157,35 +180,27 @@ static int raise_loopback(struct rs_err *e)
     return 0;
 }
 
-static bool anybody_left(int fifo)
-{
-    char c[16];
-    ssize_t n;
-    while ((n = read(fifo, c, sizeof(c))) > 0)
-        ;
-    return n < 0 && (errno == EAGAIN || errno == EINTR);
-}
-
 static void say(const char *text)
 {
     ssize_t ignored = send(RS_NS_CONTROL_FD, text, strlen(text), MSG_NOSIGNAL);
     (void)ignored;
 }
 
+/* Looks before it waits: had everybody gone before the FIFO was opened here, no end of file would ever be told. */
 static int hold(const struct rs_paths *p, int fifo, struct rs_err *e)
 {
     for (;;) {
-        struct pollfd wait = { .fd = fifo };           /* only the end of file wakes us */
-        if (poll(&wait, 1, -1) < 0 && errno != EINTR)
-            return RS_FAIL_ERRNO(e, "wait");
-        if (anybody_left(fifo))
+        if (anybody_left(fifo)) {
+            struct pollfd end_of_file = { .fd = fifo };
+            if (poll(&end_of_file, 1, -1) < 0 && errno != EINTR)
+                return RS_FAIL_ERRNO(e, "wait");
             continue;
+        }
         int RS_AUTO_FD lock = -1;
         if (rs_ground_lock(p, &lock, e) < 0)
             return -1;
-        if (anybody_left(fifo))
-            continue;
-        return rs_remove_tree(p->ground, e);
+        if (!anybody_left(fifo))
+            return rs_remove_tree(p->ground, e);
     }
 }
 

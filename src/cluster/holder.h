@@ -17,7 +17,7 @@ RS_MUST_USE int rs_holder_get(struct rs_holder *ret, const struct rs_paths *p, c
                               struct rs_err *e);
 void rs_holder_done(struct rs_holder *h);
 
-/* Waits until the holder is gone if nobody needs it any more. Without the lock. */
+/* Waits until the holder is gone if nobody needs it any more, and removes what a killed one left. Without the lock. */
 void rs_holder_settle(const struct rs_paths *p);
 
 /* The holder's own program (`rootshift-cluster ground`); exit status. */

@@ -45,6 +45,34 @@ static int hold(const struct rs_life *l)
     return fd;
 }
 
+/* A SIGKILL is on its way, or the process is ending: pid 1 of a cluster takes a while, since the kernel first ends everything
+ * in its namespaces, and must not count as running meanwhile. */
+static bool is_dying(pid_t pid)
+{
+    enum { PF_EXITING = 4 };
+    char path[64];
+    struct rs_err ignored;
+    RS_AUTO(rs_chars) *stat = NULL;
+    RS_AUTO(rs_chars) *status = NULL;
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    if (rs_file_read(path, 8192, &stat, NULL, &ignored) < 0)
+        return true;
+    unsigned flags = 0;
+    const char *p = strrchr(stat, ')');
+    if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) != 1 || (flags & PF_EXITING))
+        return true;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    if (rs_file_read(path, 16384, &status, NULL, &ignored) < 0)
+        return true;
+    static const char *const pending[] = { "\nSigPnd:", "\nShdPnd:" };
+    for (size_t i = 0; i < RS_COUNT(pending); i++) {
+        const char *at = strstr(status, pending[i]);
+        if (at && strtoull(at + strlen(pending[i]), NULL, 16) & 1ULL << (SIGKILL - 1))
+            return true;
+    }
+    return false;
+}
+
 /* A pidfd is readable as soon as the process is dead, reaped or not. */
 static bool ended_within(int fd, int ms)
 {
@@ -63,7 +91,7 @@ static bool ended_within(int fd, int ms)
 bool rs_life_alive(const struct rs_life *l)
 {
     int RS_AUTO_FD fd = hold(l);
-    return fd >= 0 && !ended_within(fd, 0);
+    return fd >= 0 && !ended_within(fd, 0) && !is_dying(l->pid);
 }
 
 bool rs_life_wait(const struct rs_life *l, int wait_ms)

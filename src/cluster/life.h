@@ -1,5 +1,5 @@
 /* Which process a pid in a file means: pid, start time and boot together name one process for ever, so that a pid used
- * again after a crash or a reboot is never taken for ours. A zombie counts as dead. Any thread. */
+ * again after a crash or a reboot is never taken for ours. A zombie, and one that was sent SIGKILL, count as dead. Any thread. */
 #pragma once
 #include <sys/types.h>
 #include "base/json.h"
@@ -8,6 +8,7 @@ struct rs_life { pid_t pid; unsigned long long start; char boot[40]; };
 
 /* Of a process that lives now; RS_NOT_FOUND when it does not. */
 RS_MUST_USE int rs_life_of(struct rs_life *ret, pid_t pid, struct rs_err *e);
+/* False does not mean that its threads and children are gone already: rs_life_end waits for that. */
 bool rs_life_alive(const struct rs_life *l);
 
 /* {pid, start, boot}; new reference. from_json is false when something is missing: then nothing is known to live. */

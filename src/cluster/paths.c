@@ -33,8 +33,8 @@ int rs_paths_init(struct rs_paths *p, struct rs_err *e)
     if (!realpath(home, real))
         return RS_FAIL_ERRNO(e, "state directory %s", home);
     struct rs_paths made = { rs_strdup(real), rs_printf("%s/lock", real), rs_printf("%s/ground", real), rs_printf("%s/clusters", real) };
-    if (chmod(real, 0700) < 0 || (mkdir(made.clusters, 0700) < 0 && errno != EEXIST)) {
-        RS_FAIL_ERRNO(e, "state directory %s", real);
+    if (mkdir(made.clusters, 0700) < 0 && errno != EEXIST) {
+        RS_FAIL_ERRNO(e, "make %s (ROOTSHIFT_HOME says where)", made.clusters);
         rs_paths_done(&made);
         return -1;
     }

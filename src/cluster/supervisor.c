@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <linux/close_range.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -258,6 +259,7 @@ int rs_supervisor_main(const struct rs_supervisor_args *args)
     s.log_dir = rs_printf("%s/log", args->state);
     s.record = rs_printf("%s/parts.json", args->state);
     clean_environment(&s);
+    umask(022);
     close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);      /* a part gets what is meant for it and nothing else */
     int rc = prepare(&s, &e);
     if (rc < 0) {
