@@ -20,3 +20,10 @@ int rs_cmd_help(const char *usage, const char *what, const struct rs_opt *table,
 void rs_cmd_log_to(const char *path);
 
 int rs_cmd_cluster(int argc, char **argv);
+int rs_cmd_migrate(int argc, char **argv);
+int rs_cmd_complete(int argc, char **argv);
+int rs_cmd_rollback(int argc, char **argv);
+int rs_cmd_status(int argc, char **argv);
+int rs_cmd_check_root_cert(int argc, char **argv);
+int rs_cmd_check_workload_cert(int argc, char **argv);
+int rs_cmd_check_trustdomain(int argc, char **argv);

@@ -17,6 +17,13 @@ static int run_version(int argc, char **argv)
 /* In the order of --help. */
 static const struct verb verbs[] = {
     { "cluster", "make, delete, list embedded clusters on this machine", rs_cmd_cluster },
+    { "migrate", "move the mesh to another CA, as far as it can be undone", rs_cmd_migrate },
+    { "status", "where a migration stands and what the gates say", rs_cmd_status },
+    { "rollback", "undo the last phase", rs_cmd_rollback },
+    { "complete", "remove the control planes, secrets and root of before", rs_cmd_complete },
+    { "check-root-cert", "which roots every running proxy trusts", rs_cmd_check_root_cert },
+    { "check-workload-cert", "who issued every running proxy's certificate", rs_cmd_check_workload_cert },
+    { "check-trustdomain", "which trust domains every running proxy accepts", rs_cmd_check_trustdomain },
     { "version", "print the version", run_version },
 };
 
