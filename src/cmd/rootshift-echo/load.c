@@ -273,6 +273,7 @@ static void sidecar_ready(void *ctx, const struct rs_http_response *r, const str
 static int read_peers(echo_load *l, const char *text, struct rs_err *e)
 {
     RS_AUTO(json_t) *list = NULL;
+    RS_AUTO(rs_chars) *own = rs_printf("%s/%s", l->self->namespace, l->self->workload);
     if (rs_json_parse(&list, rs_str_of(text), e) < 0)
         return rs_err_wrap(e, "list of peers");
     l->peers = rs_new_array(struct peer, json_array_size(list));
@@ -282,6 +283,8 @@ static int read_peers(echo_load *l, const char *text, struct rs_err *e)
         const char *name = rs_json_str(o, "name"), *host = rs_json_str(o, "host"), *http_host = rs_json_str(o, "httpHost");
         if (!name || !host)
             return RS_FAIL(e, RS_INVALID, "peer %zu has no name or no host", i);
+        if (rs_streq(name, own))
+            continue;
         struct peer *p = &l->peers[l->n++];
         p->load = l;
         p->t = (struct echo_target){
