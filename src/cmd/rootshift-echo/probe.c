@@ -127,8 +127,7 @@ static size_t on_data(void *ctx, rs_stream *s, rs_str data)
 
 static void on_close(void *ctx, rs_stream *s, const struct rs_err *why)
 {
-    char text[300];
-    snprintf(text, sizeof(text), "connection cut before the answer%s%s", why->code == RS_OK ? "" : ": ", why->code == RS_OK ? "" : why->msg);
+    RS_AUTO(rs_chars) *text = rs_printf("connection cut before the answer%s%s", why->code == RS_OK ? "" : ": ", why->code == RS_OK ? "" : why->msg);
     ask_over(ctx, text, NULL, NULL);
 }
 
