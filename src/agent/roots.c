@@ -88,7 +88,7 @@ int rs_roots_from_bundle(rs_roots *r, rs_str pem, const char *retired, bool *ret
 {
     RS_AUTO(rs_bundle) *given = NULL, *all = NULL;
     rs_digest drop[RS_BUNDLE_MAX_ROOTS];
-    size_t n_named, n_drop = 0;
+    size_t n_named = 0, n_drop = 0;
     rs_digest names[RS_BUNDLE_MAX_ROOTS];
     if (rs_bundle_parse(&given, pem, e) < 0 || parse_retired(names, &n_named, retired, e) < 0 || rs_bundle_union(&all, r->held, given, e) < 0) {
         r->refused++;
