@@ -217,9 +217,12 @@ static int save(struct making *m, const char *phase, struct rs_err *e)
 static int start_supervisor(struct making *m, struct rs_err *e)
 {
     RS_AUTO(rs_chars) *program = rs_program_find("rootshift-cluster");
-    RS_AUTO(rs_chars) *log_path = rs_printf("%s/supervisor.log", m->c.dir);
+    RS_AUTO(rs_chars) *log_dir = rs_printf("%s/log", m->c.dir);
+    RS_AUTO(rs_chars) *log_path = rs_printf("%s/supervisor.log", log_dir);
     char fd_text[16], now[RS_TIME_TEXT];
     snprintf(fd_text, sizeof(fd_text), "%d", m->listen_fd);
+    if (rs_mkdirs(log_dir, 0700, e) < 0)
+        return -1;
     int RS_AUTO_FD log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (log_fd < 0)
         return RS_FAIL_ERRNO(e, "open %s", log_path);
@@ -232,8 +235,12 @@ static int start_supervisor(struct making *m, struct rs_err *e)
                                "server", m->server, "context", m->context, "kubeconfig", m->kubeconfig,
                                "created", rs_time_text(rs_now_ms(), now));
     RS_AUTO(rs_chars) *line = NULL;
-    if (save(m, "starting", e) < 0 || rs_ns_release(&m->proc, e) < 0 || rs_ns_line(&m->proc, START_MS, &line, e) < 0)
-        return rs_err_wrap(e, "start the supervisor (its log: %s)", log_path);
+    if (save(m, "starting", e) < 0 || rs_ns_release(&m->proc, e) < 0)
+        return rs_err_wrap(e, "start the supervisor");
+    if (rs_ns_line(&m->proc, START_MS, &line, e) < 0) {
+        RS_AUTO(rs_chars) *last = rs_last_line(log_path);      /* the log goes away with the cluster */
+        return rs_err_wrap(e, "start the supervisor%s%s", *last ? ": " : "", last);
+    }
     return rs_streq(line, "ready") ? 0 : RS_FAIL(e, RS_INTERNAL, "%s", line);
 }
 

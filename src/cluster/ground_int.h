@@ -21,3 +21,6 @@ RS_MUST_USE int rs_state_write(const char *path, const json_t *o, struct rs_err 
 
 /* The same descriptor above the numbers that standard streams and RS_NS_CONTROL_FD take; closes the old one. */
 RS_MUST_USE int rs_high_fd(int *fd, struct rs_err *e);
+
+/* The last line of a log that says something (at most 300 characters), malloc'ed; "" when there is none. */
+char *rs_last_line(const char *path);

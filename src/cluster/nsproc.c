@@ -134,25 +134,25 @@ static int explain(const struct report *r, struct rs_err *e)
     }
 }
 
-static int await(int fd, short events, int ms, const char *what, struct rs_err *e)
+static int await(int fd, int ms, struct rs_err *e)
 {
     int64_t until = rs_mono_ms() + ms;
-    struct pollfd p = { .fd = fd, .events = events };
+    struct pollfd p = { .fd = fd, .events = POLLIN };
     for (;;) {
         int64_t left = until - rs_mono_ms();
         int n = poll(&p, 1, left > 0 ? (int)left : 0);
         if (n > 0)
             return 0;
         if (n < 0 && errno != EINTR)
-            return RS_FAIL_ERRNO(e, "wait for %s", what);
+            return RS_FAIL_ERRNO(e, "wait for the new process");
         if (left <= 0)
-            return RS_FAIL(e, RS_DEADLINE, "%s did not answer within %d s", what, ms / 1000);
+            return RS_FAIL(e, RS_DEADLINE, "the new process did not answer in time");
     }
 }
 
 static int hear(int fd, struct report *ret, struct rs_err *e)
 {
-    if (await(fd, POLLIN, STEP_MS, "the new process", e) < 0)
+    if (await(fd, STEP_MS, e) < 0)
         return -1;
     if (read(fd, ret, sizeof(*ret)) != (ssize_t)sizeof(*ret))
         return RS_FAIL(e, RS_ABORTED, "the new process ended before it could start");
@@ -223,8 +223,8 @@ int rs_ns_line(struct rs_ns_proc *p, int ms, char **ret, struct rs_err *e)
     int64_t until = rs_mono_ms() + ms;
     while (n < sizeof(line)) {
         int64_t left = until - rs_mono_ms();
-        if (await(p->control, POLLIN, left > 0 ? (int)left : 0, "the new process", e) < 0)
-            return rs_err_wrap(e, "after %d s", ms / 1000);
+        if (await(p->control, left > 0 ? (int)left : 0, e) < 0)
+            return -1;
         ssize_t got = read(p->control, line + n, 1);
         if (got < 0 && errno == EINTR)
             continue;

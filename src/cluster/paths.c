@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "cluster/ground_int.h"
 
-enum { STATE_MAX = 1024 * 1024, HIGH_FD = 10 };
+enum { STATE_MAX = 1024 * 1024, HIGH_FD = 10, TAIL_BYTES = 4096, LINE_BYTES = 300 };
 
 static char *home_dir(void)
 {
@@ -95,4 +95,17 @@ int rs_high_fd(int *fd, struct rs_err *e)
     close(*fd);
     *fd = high;
     return 0;
+}
+
+char *rs_last_line(const char *path)
+{
+    char tail[TAIL_BYTES];
+    int RS_AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+    ssize_t n = size <= 0 ? 0 : pread(fd, tail, sizeof(tail), size > (off_t)sizeof(tail) ? size - (off_t)sizeof(tail) : 0);
+    rs_str text = rs_str_trim((rs_str){ tail, n > 0 ? (size_t)n : 0 });
+    const char *end_before = text.n ? memrchr(text.p, '\n', text.n) : NULL;
+    if (end_before)
+        text = (rs_str){ end_before + 1, text.n - (size_t)(end_before + 1 - text.p) };
+    return rs_strndup(text.p, text.n < LINE_BYTES ? text.n : LINE_BYTES);
 }

@@ -130,10 +130,12 @@ static void on_control(void *ctx, bool readable, bool writable)
 
 /* ---- parts ---- */
 
+/* The log goes away with the cluster: what it ends with is told at once. */
 static void give_up(struct supervisor *s)
 {
-    RS_AUTO(rs_chars) *why = rs_printf("the API server does not start (%s); see %s/apiserver.log", rs_part_end(s->part[APISERVER]),
-                                       s->log_dir);
+    RS_AUTO(rs_chars) *log = rs_printf("%s/apiserver.log", s->log_dir);
+    RS_AUTO(rs_chars) *last = rs_last_line(log);
+    RS_AUTO(rs_chars) *why = rs_printf("the API server does not start (%s)%s%s", rs_part_end(s->part[APISERVER]), *last ? ": " : "", last);
     s->told = true;
     say(s, why);
     begin_to_end(s, why);
