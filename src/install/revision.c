@@ -12,7 +12,7 @@ int rs_revision_check(const char *revision, struct rs_err *e)
     return 0;
 }
 
-bool rs_revision_is_default(const char *revision) { return rs_streq(revision, "default"); }
+bool rs_revision_is_default(const char *revision) { return !*revision || strcmp(revision, "default") == 0; }
 
 char *rs_revision_name(const char *prefix, const char *revision)
 {

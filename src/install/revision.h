@@ -11,4 +11,4 @@ enum { RS_REVISION_MAX = 56 };                           /* "istiod-REV" is the 
 RS_MUST_USE int rs_revision_check(const char *revision, struct rs_err *e);
 /* "PREFIX-REV", or "PREFIX" for the revision "default". malloc'ed. */
 char *rs_revision_name(const char *prefix, const char *revision);
-bool rs_revision_is_default(const char *revision);
+bool rs_revision_is_default(const char *revision);       /* "default" or "" */

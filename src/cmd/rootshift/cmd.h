@@ -27,3 +27,5 @@ int rs_cmd_status(int argc, char **argv);
 int rs_cmd_check_root_cert(int argc, char **argv);
 int rs_cmd_check_workload_cert(int argc, char **argv);
 int rs_cmd_check_trustdomain(int argc, char **argv);
+int rs_cmd_install(int argc, char **argv);
+int rs_cmd_mesh_ca(int argc, char **argv);

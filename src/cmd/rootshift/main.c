@@ -16,6 +16,8 @@ static int run_version(int argc, char **argv)
 
 /* In the order of --help. */
 static const struct verb verbs[] = {
+    { "install", "install one revision of the control plane (asmcli install)", rs_cmd_install },
+    { "mesh-ca", "install Mesh CA in the cluster", rs_cmd_mesh_ca },
     { "cluster", "make, delete, list embedded clusters on this machine", rs_cmd_cluster },
     { "migrate", "move the mesh to another CA, as far as it can be undone", rs_cmd_migrate },
     { "status", "where a migration stands and what the gates say", rs_cmd_status },

@@ -8,11 +8,6 @@
 #define LEASE_PATH "/apis/coordination.k8s.io/v1/namespaces/istio-system/leases/rootshift-migration"
 enum { LEASE_SECONDS = 30, PAUSE_MS = 300 };
 
-char *rs_revision_name(const char *base, const char *revision)
-{
-    return rs_streq(revision, "default") || !*revision ? rs_strdup(base) : rs_printf("%s-%s", base, revision);
-}
-
 static int64_t world_now(void *ctx) { return rs_now_ms(); }
 
 static void world_say(void *ctx, const char *line)

@@ -1,5 +1,6 @@
 /* migrate/world.h over the Kubernetes API: what `rootshift migrate|complete|rollback|status` act through. One thread. */
 #pragma once
+#include "install/revision.h"
 #include "kube/client.h"
 #include "migrate/world.h"
 
@@ -20,9 +21,6 @@ void rs_world_kube_done(struct rs_world_kube *w);
 /* The lock: Lease rootshift-migration. RS_PRECONDITION names the holder when somebody else has it and still renews it. */
 RS_MUST_USE int rs_world_lock(struct rs_world_kube *w, const char *actor, struct rs_err *e);
 void rs_world_unlock(struct rs_world_kube *w);
-
-/* "default" for the unsuffixed control plane, else the revision: object names are base or base-REV. malloc'ed. */
-char *rs_revision_name(const char *base, const char *revision);
 
 /* Deployments: waits until everything asked for has been rolled out; names the first that can't be. */
 struct rs_rollout { const char *namespace, *name; };
