@@ -5,7 +5,8 @@
 
 struct action {
     const char *name, *usage, *help;
-    bool named;                                  /* takes exactly one NAME */
+    bool named;                                  /* takes one NAME ... */
+    const char *name_if_none;                    /* ... or none, then this; NULL: it is needed */
     struct rs_opt *options;
     size_t n_options;
     int (*run)(const char *name, struct rs_err *e);
@@ -85,13 +86,13 @@ static struct rs_opt list_options[] = {
 };
 
 static const struct action actions[] = {
-    { "create", "rootshift cluster create NAME [--kubeconfig FILE]", "Makes an embedded cluster and its context rootshift-NAME.", true,
-      create_options, RS_COUNT(create_options), run_create },
+    { "create", "rootshift cluster create [NAME] [--kubeconfig FILE]",
+      "Makes an embedded cluster (demo) and its context rootshift-NAME.", true, "demo", create_options, RS_COUNT(create_options), run_create },
     { "delete", "rootshift cluster delete NAME", "Removes a cluster, its context, and everything that a kill left of it.", true,
-      NULL, 0, run_delete },
-    { "list", "rootshift cluster list [-o json]", "Lists the clusters of this user.", false, list_options, RS_COUNT(list_options),
-      run_list },
-    { "kubeconfig", "rootshift cluster kubeconfig NAME", "Prints the cluster's own kubeconfig.", true, NULL, 0, run_kubeconfig },
+      NULL, NULL, 0, run_delete },
+    { "list", "rootshift cluster list [-o json]", "Lists the clusters of this user.", false, NULL, list_options,
+      RS_COUNT(list_options), run_list },
+    { "kubeconfig", "rootshift cluster kubeconfig NAME", "Prints the cluster's own kubeconfig.", true, NULL, NULL, 0, run_kubeconfig },
 };
 
 static void usage(FILE *out)
@@ -107,10 +108,11 @@ static int run_action(const struct action *a, int argc, char **argv)
     int positional = 0, rc = rs_opt_parse(a->options, a->n_options, argc, argv, &positional, &e);
     if (rc > 0)
         return rs_cmd_help(a->usage, a->help, a->options, a->n_options);
-    if (rc == 0 && positional != (a->named ? 1 : 0))
+    const char *name = positional ? argv[1] : a->name_if_none;
+    if (rc == 0 && (positional > (a->named ? 1 : 0) || (a->named && !name)))
         rc = RS_FAIL(&e, RS_INVALID, "usage: %s", a->usage);
     if (rc == 0)
-        rc = a->run(a->named ? argv[1] : NULL, &e);
+        rc = a->run(name, &e);
     return rc < 0 ? rs_cmd_fail(&e) : 0;
 }
 
