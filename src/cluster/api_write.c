@@ -202,9 +202,11 @@ static json_t *apply_patch(const rs_api_call *c, const json_t *base, json_t **re
     if (rs_streq(how, RS_JSON_PATCH)) {
         if (!json_is_array(c->body))
             return rs_status_bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch");
-        if (rs_json_patch_apply(ret, base, c->body, &e) < 0)
-            return rs_status(422, "Invalid", "the server rejected our request due to an error in our request: %s", e.msg);
-        return NULL;
+        if (rs_json_patch_apply(ret, base, c->body, &e) == 0)
+            return NULL;
+        json_t *refusal = rs_status(422, "Invalid", "the server rejected our request due to an error in our request: %s", e.msg);
+        rs_json_need(refusal, "details");      /* kubectl prints the message only beside details */
+        return refusal;
     }
     if (!json_is_object(c->body))
         return rs_status_bad_request("a merge patch must be a JSON object");

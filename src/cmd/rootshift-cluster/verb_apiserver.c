@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -59,6 +60,15 @@ static int write_kubeconfig(struct server *s, const struct args *a, const char *
     return rs_api_write_kubeconfig(s->api, path, a->name, url, e);
 }
 
+/* An inherited socket may be a blocking one, on which accepting in a loop would hang. */
+static int make_nonblocking(int64_t fd, struct rs_err *e)
+{
+    int flags = fd < 0 ? 0 : fcntl((int)fd, F_GETFL);
+    if (fd >= 0 && (flags < 0 || fcntl((int)fd, F_SETFL, flags | O_NONBLOCK) < 0))
+        return RS_FAIL_ERRNO(e, "descriptor %d", (int)fd);
+    return 0;
+}
+
 static int tell_ready(int fd, struct rs_err *e)
 {
     if (fd < 0)
@@ -72,6 +82,8 @@ static int tell_ready(int fd, struct rs_err *e)
 static int serve(struct server *s, const struct args *a, struct rs_err *e)
 {
     struct rs_api_config config = { .state = a->state, .service_cidr = a->cidr, .issuer = a->issuer, .event_ttl_ms = EVENT_TTL_MS };
+    if (make_nonblocking(a->listen_fd, e) < 0 || make_nonblocking(a->inside_fd, e) < 0)
+        return -1;
     int outside = a->listen_fd >= 0 ? (int)a->listen_fd : rs_listen(a->listen, e);
     if (outside < 0 || rs_api_new(&s->api, s->loop, &config, e) < 0)
         return -1;
