@@ -18,7 +18,7 @@ struct job {
     bool mesh;
     char *csr, *request_id, *peer;
     int64_t ttl_ms;
-    rs_authn_call *proof;
+    rs_callers_call *proof;
     struct rs_caller caller;
     rs_authority *authority;
     struct rs_issued issued;
@@ -41,7 +41,7 @@ struct answer {
 
 struct rs_ca_service {
     rs_loop *loop;
-    rs_authn *authn;
+    rs_callers *callers;
     rs_records *records;
     rs_authority *authority;
     char *not_ready;
@@ -51,10 +51,10 @@ struct rs_ca_service {
     struct rs_ca_service_stats stats;
 };
 
-rs_ca_service *rs_ca_service_new(rs_loop *loop, rs_authn *authn, rs_records *records)
+rs_ca_service *rs_ca_service_new(rs_loop *loop, rs_callers *callers, rs_records *records)
 {
     rs_ca_service *s = rs_new(rs_ca_service);
-    *s = (rs_ca_service){ .loop = loop, .authn = authn, .records = records, .not_ready = rs_strdup("it has not started yet") };
+    *s = (rs_ca_service){ .loop = loop, .callers = callers, .records = records, .not_ready = rs_strdup("it has not started yet") };
     return s;
 }
 
@@ -109,7 +109,7 @@ static void job_free(struct job *j)
         answer_forget(j->service, a);
     DL_DELETE(j->service->jobs, j);
     j->service->n_jobs--;
-    rs_authn_cancel(j->proof);
+    rs_callers_cancel(j->proof);
     rs_caller_done(&j->caller);
     rs_authority_unref(j->authority);
     rs_issued_done(&j->issued);
@@ -283,7 +283,7 @@ static struct job *job_new(rs_ca_service *s, rs_grpc_call *call, const char *csr
 static void start(struct job *j)
 {
     rs_str token = rs_bearer_token(rs_grpc_metadata(j->call, "authorization"));
-    rs_authn_call *proof = rs_authn_check(j->service->authn, token, on_caller, j);
+    rs_callers_call *proof = rs_callers_check(j->service->callers, token, on_caller, j);
     if (proof)                                 /* else it was answered at once, and the job may be gone */
         j->proof = proof;
 }

@@ -2,7 +2,7 @@
  * the caller, sign, write the record, answer; in this order. Lives inside somebody's gRPC server, whose methods
  * forward to the functions here. Loop thread only; signing runs on the loop's pool. */
 #pragma once
-#include "ca/authn.h"
+#include "ca/callers.h"
 #include "ca/authority.h"
 #include "ca/records.h"
 #include "grpc/server.h"
@@ -14,8 +14,8 @@ enum { RS_CA_MESSAGE_MAX = 64 * 1024 };
 typedef struct rs_ca_service rs_ca_service;
 struct rs_ca_service_stats { uint64_t asked, issued, refused, failed; };
 
-/* authn and records are borrowed. At the end of the loop they are freed first, which ends what waits for them, then the service. */
-rs_ca_service *rs_ca_service_new(rs_loop *loop, rs_authn *authn, rs_records *records);
+/* callers and records are borrowed. At the end of the loop they are freed first, which ends what waits for them, then the service. */
+rs_ca_service *rs_ca_service_new(rs_loop *loop, rs_callers *callers, rs_records *records);
 /* NULL with why: not ready, calls fail RS_INTERNAL "CA is not ready: why". Takes a reference. */
 void rs_ca_service_set_authority(rs_ca_service *s, rs_authority *a, const char *why);
 /* Handlers of unary methods: on_message and on_close of both. They use the call's user pointer. */

@@ -4,7 +4,7 @@
 #include "base/random.h"
 #include "base/time.h"
 
-enum { LEASE_S = 15, LOOK_MS = 5000, RELEASE_MS = 1000 };
+enum { LEASE_S = 15, RENEW_MS = 5000, LOOK_MS = 1500, RELEASE_MS = 1000 };
 
 struct rs_leader {
     rs_kube *kube;
@@ -35,7 +35,7 @@ static void look_again(rs_leader *l)
     if (l->leading && rs_mono_ms() - l->held_mono_ms >= LEASE_S * 1000)
         set_leading(l, false);
     if (!l->releasing)
-        rs_timer_set(l->look, LOOK_MS - (int64_t)rs_random_below(LOOK_MS / 5));
+        rs_timer_set(l->look, (l->leading ? RENEW_MS : LOOK_MS) - (int64_t)rs_random_below(LOOK_MS / 5));
 }
 
 /* Keeps the newest state and when it was first seen. */

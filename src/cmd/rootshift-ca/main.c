@@ -41,7 +41,7 @@ struct app {
     rs_loop *loop;
     rs_kube *kube;
     rs_authority *authority;
-    rs_authn *authn;
+    rs_callers *callers;
     rs_records *records;
     rs_ca_service *service;
     rs_grpc_server *grpc;
@@ -196,7 +196,7 @@ static void on_stop(void *ctx, int signo)
 
 static int add_clusters(struct app *a, struct rs_err *e)
 {
-    if (rs_authn_add_cluster(a->authn, arg_cluster, NULL, NULL, a->kube, e) < 0)
+    if (rs_callers_add_cluster(a->callers, arg_cluster, NULL, NULL, a->kube, e) < 0)
         return -1;
     if (!arg_clusters)
         return 0;
@@ -210,7 +210,7 @@ static int add_clusters(struct app *a, struct rs_err *e)
         const char *name = rs_json_str(c, "name"), *issuer = rs_json_str(c, "issuer");
         if (!name || !issuer || !json_object_get(c, "jwks"))
             return RS_FAIL(e, RS_INVALID, "--clusters %s: entry %zu lacks name, issuer or jwks", arg_clusters, i + 1);
-        if (rs_authn_add_cluster(a->authn, name, issuer, json_object_get(c, "jwks"), NULL, e) < 0)
+        if (rs_callers_add_cluster(a->callers, name, issuer, json_object_get(c, "jwks"), NULL, e) < 0)
             return rs_err_wrap(e, "--clusters %s", arg_clusters);
     }
     return 0;
@@ -242,9 +242,9 @@ static int start(struct app *a, struct rs_err *e)
     rs_kube_config_done(&config);
     if (r < 0 || load_authority(a, e) < 0)
         return -1;
-    a->authn = rs_authn_by_keys(a->loop, audiences);
+    a->callers = rs_callers_by_keys(a->loop, audiences);
     a->records = rs_records_new(a->kube);
-    a->service = rs_ca_service_new(a->loop, a->authn, a->records);
+    a->service = rs_ca_service_new(a->loop, a->callers, a->records);
     rs_ca_service_set_authority(a->service, a->authority, NULL);
     RS_AUTO(SSL_CTX) *tls = NULL;
     if (add_clusters(a, e) < 0 || serving_context(a, &tls, e) < 0)
@@ -265,7 +265,7 @@ static void stop(struct app *a)
     rs_listener_free(a->status_listener);
     rs_timer_free(a->renew);
     rs_timer_free(a->drain);
-    rs_authn_free(a->authn);
+    rs_callers_free(a->callers);
     rs_records_free(a->records);
     if (a->grpc)
         rs_grpc_server_free(a->grpc);

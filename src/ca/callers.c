@@ -1,4 +1,4 @@
-#include "ca/authn.h"
+#include "ca/callers.h"
 
 #include <uthash.h>
 #include <utlist.h>
@@ -18,52 +18,52 @@ struct cluster {
     rs_kube_call *fetch;
     int64_t fetched_mono_ms;
     struct cluster *next;
-    rs_authn *owner;
+    rs_callers *owner;
 };
 
-struct rs_authn_call {
-    rs_authn *owner;
+struct rs_callers_call {
+    rs_callers *owner;
     rs_digest token;
     rs_secret *text;               /* while keys are fetched */
     struct cluster *cluster;
     rs_kube_call *review;
     void (*done)(void *ctx, const struct rs_caller *caller, const struct rs_err *why);
     void *ctx;
-    rs_authn_call *prev, *next;
+    rs_callers_call *prev, *next;
 };
 
-struct rs_authn {
+struct rs_callers {
     rs_kube *kube;                 /* by review */
     char *cluster;
     char *audiences[AUDIENCES_MAX];
     size_t n_audiences;
     struct known *known;
     struct cluster *clusters;
-    rs_authn_call *calls;
+    rs_callers_call *calls;
 };
 
-static rs_authn *authn_new(const char *const *audiences)
+static rs_callers *callers_new(const char *const *audiences)
 {
-    rs_authn *a = rs_new(rs_authn);
+    rs_callers *a = rs_new(rs_callers);
     for (; *audiences && a->n_audiences < AUDIENCES_MAX; audiences++)
         a->audiences[a->n_audiences++] = rs_strdup(*audiences);
     return a;
 }
 
-rs_authn *rs_authn_by_review(rs_kube *k, const char *const *audiences, const char *cluster)
+rs_callers *rs_callers_by_review(rs_kube *k, const char *const *audiences, const char *cluster)
 {
-    rs_authn *a = authn_new(audiences);
+    rs_callers *a = callers_new(audiences);
     a->kube = k;
     a->cluster = rs_strdup(cluster);
     return a;
 }
 
-rs_authn *rs_authn_by_keys(rs_loop *loop, const char *const *audiences)
+rs_callers *rs_callers_by_keys(rs_loop *loop, const char *const *audiences)
 {
-    return authn_new(audiences);
+    return callers_new(audiences);
 }
 
-static void forget(rs_authn *a, struct known *k)
+static void forget(rs_callers *a, struct known *k)
 {
     HASH_DEL(a->known, k);
     rs_caller_done(&k->caller);
@@ -71,7 +71,7 @@ static void forget(rs_authn *a, struct known *k)
 }
 
 /* Takes the call off and frees it; the answer goes out last, because it may free the authenticator. */
-static void finish(rs_authn_call *call, const struct rs_caller *caller, const struct rs_err *why)
+static void finish(rs_callers_call *call, const struct rs_caller *caller, const struct rs_err *why)
 {
     void (*done)(void *, const struct rs_caller *, const struct rs_err *) = call->done;
     void *ctx = call->ctx;
@@ -81,7 +81,7 @@ static void finish(rs_authn_call *call, const struct rs_caller *caller, const st
     done(ctx, caller, why);
 }
 
-void rs_authn_cancel(rs_authn_call *call)
+void rs_callers_cancel(rs_callers_call *call)
 {
     if (!call)
         return;
@@ -92,7 +92,7 @@ void rs_authn_cancel(rs_authn_call *call)
     free(call);
 }
 
-void rs_authn_free(rs_authn *a)
+void rs_callers_free(rs_callers *a)
 {
     if (!a)
         return;
@@ -123,7 +123,7 @@ void rs_authn_free(rs_authn *a)
 
 /* ---- by review ---- */
 
-static void remember(rs_authn *a, const rs_digest *token, const struct rs_caller *caller)
+static void remember(rs_callers *a, const rs_digest *token, const struct rs_caller *caller)
 {
     struct known *k = NULL;
     HASH_FIND(hh, a->known, token, sizeof(*token), k);
@@ -142,8 +142,8 @@ static void remember(rs_authn *a, const rs_digest *token, const struct rs_caller
 
 static void on_review(void *ctx, json_t *answer, const struct rs_err *why)
 {
-    rs_authn_call *call = ctx;
-    rs_authn *a = call->owner;
+    rs_callers_call *call = ctx;
+    rs_callers *a = call->owner;
     struct rs_caller caller = { 0 };
     struct rs_err e;
     call->review = NULL;
@@ -164,9 +164,9 @@ static void on_review(void *ctx, json_t *answer, const struct rs_err *why)
     rs_caller_done(&caller);
 }
 
-static void start_review(rs_authn_call *call)
+static void start_review(rs_callers_call *call)
 {
-    rs_authn *a = call->owner;
+    rs_callers *a = call->owner;
     json_t *audiences = json_array();
     for (size_t i = 0; i < a->n_audiences; i++)
         json_array_append_new(audiences, json_string(a->audiences[i]));
@@ -177,7 +177,7 @@ static void start_review(rs_authn_call *call)
 
 /* ---- by keys ---- */
 
-static int verify(rs_authn *a, const struct cluster *c, rs_str token, struct rs_caller *ret, struct rs_err *e)
+static int verify(rs_callers *a, const struct cluster *c, rs_str token, struct rs_caller *ret, struct rs_err *e)
 {
     const struct rs_jwt_check want = {
         .issuer = c->issuer, .audiences = (const char *const *)a->audiences, .n_audiences = a->n_audiences,
@@ -194,7 +194,7 @@ static int verify(rs_authn *a, const struct cluster *c, rs_str token, struct rs_
 /* Every call that waits for this cluster's keys; key still unknown means not accepted, no keys at all means not now. */
 static void answer_waiting(struct cluster *c)
 {
-    rs_authn_call *call, *tmp;
+    rs_callers_call *call, *tmp;
     DL_FOREACH_SAFE(c->owner->calls, call, tmp) {
         if (call->cluster != c)
             continue;
@@ -244,7 +244,7 @@ static void fetch(struct cluster *c)
         c->fetch = rs_kube_start(c->kube, "GET", "/.well-known/openid-configuration", NULL, NULL, on_issuer, c);
 }
 
-int rs_authn_add_cluster(rs_authn *a, const char *cluster, const char *issuer, const json_t *jwks, rs_kube *k, struct rs_err *e)
+int rs_callers_add_cluster(rs_callers *a, const char *cluster, const char *issuer, const json_t *jwks, rs_kube *k, struct rs_err *e)
 {
     rs_jwks *keys = NULL;
     if (!jwks == !k || (jwks && !issuer))
@@ -260,7 +260,7 @@ int rs_authn_add_cluster(rs_authn *a, const char *cluster, const char *issuer, c
 }
 
 /* The cluster that wrote the token says so itself (iss, unverified): it only chooses whose keys must prove it. */
-static struct cluster *cluster_of(rs_authn *a, rs_str token)
+static struct cluster *cluster_of(rs_callers *a, rs_str token)
 {
     RS_AUTO(json_t) *claims = NULL;
     struct rs_err e;
@@ -277,7 +277,7 @@ static struct cluster *cluster_of(rs_authn *a, rs_str token)
 }
 
 /* True when the answer has to wait for keys. */
-static bool check_keys(rs_authn *a, rs_str token, struct cluster **ret_cluster, struct rs_caller *caller, struct rs_err *e)
+static bool check_keys(rs_callers *a, rs_str token, struct cluster **ret_cluster, struct rs_caller *caller, struct rs_err *e)
 {
     struct cluster *c = cluster_of(a, token);
     if (!c) {
@@ -297,16 +297,16 @@ static bool check_keys(rs_authn *a, rs_str token, struct cluster **ret_cluster, 
     return true;
 }
 
-static rs_authn_call *wait(rs_authn *a, rs_str token, struct cluster *c,
+static rs_callers_call *wait(rs_callers *a, rs_str token, struct cluster *c,
                            void (*done)(void *ctx, const struct rs_caller *caller, const struct rs_err *why), void *ctx)
 {
-    rs_authn_call *call = rs_new(rs_authn_call);
-    *call = (rs_authn_call){ .owner = a, .cluster = c, .done = done, .ctx = ctx, .text = rs_secret_new(token.p, token.n), .token = rs_sha256(token.p, token.n) };
+    rs_callers_call *call = rs_new(rs_callers_call);
+    *call = (rs_callers_call){ .owner = a, .cluster = c, .done = done, .ctx = ctx, .text = rs_secret_new(token.p, token.n), .token = rs_sha256(token.p, token.n) };
     DL_APPEND(a->calls, call);
     return call;
 }
 
-rs_authn_call *rs_authn_check(rs_authn *a, rs_str token, void (*done)(void *ctx, const struct rs_caller *caller, const struct rs_err *why), void *ctx)
+rs_callers_call *rs_callers_check(rs_callers *a, rs_str token, void (*done)(void *ctx, const struct rs_caller *caller, const struct rs_err *why), void *ctx)
 {
     struct rs_err e;
     if (token.n == 0 || token.n > TOKEN_MAX) {
@@ -325,7 +325,7 @@ rs_authn_call *rs_authn_check(rs_authn *a, rs_str token, void (*done)(void *ctx,
             rs_caller_done(&caller);
             return NULL;
         }
-        rs_authn_call *call = wait(a, token, NULL, done, ctx);
+        rs_callers_call *call = wait(a, token, NULL, done, ctx);
         start_review(call);
         return call;
     }
