@@ -51,7 +51,7 @@ class Cluster:
         self.run("rootshift", "cluster", "create", self.name, "--kubeconfig", self.kubeconfig)
 
     def delete(self):
-        self.run("rootshift", "cluster", "delete", self.name, "--kubeconfig", self.kubeconfig, check=False)
+        self.run("rootshift", "cluster", "delete", self.name, check=False)
 
     def kubectl(self, *args, **options):
         return self.run(self.kubectl_path, "--context", self.context, "--cache-dir", str(self.work / "kubectl-cache"), *args, **options)
