@@ -140,6 +140,7 @@ json_t *rs_endpoints_of(const json_t *service, const json_t *const *pods, size_t
     if (json_array_size(subsets))
         json_object_set(o, "subsets", subsets);
     json_decref(subsets);
+    rs_json_set_str(rs_json_at(o, "metadata", "labels"), RS_ENDPOINTS_MANAGED_BY, "endpoint-controller");
     return o;
 }
 

@@ -3,6 +3,9 @@
 #pragma once
 #include "cluster/controller_plan.h"
 
+/* Label of Endpoints that were made for a Service and end with it. */
+#define RS_ENDPOINTS_MANAGED_BY "endpoints.kubernetes.io/managed-by"
+
 /* False when the Service's addresses are not ours to write (no selector, ExternalName). */
 bool rs_endpoints_managed(const json_t *service);
 /* The whole Endpoints object. New reference. */

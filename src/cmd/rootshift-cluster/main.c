@@ -8,6 +8,7 @@ static const struct verb {
     int (*run)(int argc, char **argv);
 } verbs[] = {
     { "apiserver", "the Kubernetes API", rs_verb_apiserver },
+    { "controllers", "Deployments, endpoints, namespaces and what else is done by watching", rs_verb_controllers },
     { "ground", "holds the namespaces of all clusters of a user", rs_verb_ground },
     { "supervise", "pid 1 of a cluster", rs_verb_supervise },
 };

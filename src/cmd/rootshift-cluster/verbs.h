@@ -4,5 +4,6 @@
 #pragma once
 
 int rs_verb_apiserver(int argc, char **argv);
+int rs_verb_controllers(int argc, char **argv);
 int rs_verb_ground(int argc, char **argv);
 int rs_verb_supervise(int argc, char **argv);
