@@ -26,7 +26,7 @@ static void set_leading(rs_leader *l, bool leading)
     if (l->leading == leading)
         return;
     l->leading = leading;
-    rs_log_info("%s lease %s/%s", leading ? "took" : "lost", l->namespace, l->name);
+    rs_log_debug("%s lease %s/%s", leading ? "took" : "lost", l->namespace, l->name);
     l->on_change(l->ctx, leading);
 }
 

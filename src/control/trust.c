@@ -149,13 +149,13 @@ static char **texts_of_kept(const json_t *kept)
 
 static void event(rs_trust *t, const char *reason, const char *message)
 {
-    rs_log_info("%s: %s", reason, message);
+    rs_log_debug("%s: %s", reason, message);
     if (t->ops.on_event)
         t->ops.on_event(t->ctx, reason, message);
 }
 
 /* One event per root and reason. */
-static void tell(rs_trust *t, const struct rs_trust_state *before)
+static void tell(rs_trust *t)
 {
     const char *digest;
     json_t *why;
@@ -166,9 +166,9 @@ static void tell(rs_trust *t, const struct rs_trust_state *before)
         RS_AUTO(rs_chars) *text = rs_printf("root %s has no source any more but stays in the bundle: %s", digest, json_string_value(why));
         event(t, "RootKept", text);
     }
-    for (size_t i = 0; before->roots && i < rs_bundle_count(before->roots); i++) {
+    for (size_t i = 0; t->published && i < rs_bundle_count(t->published); i++) {
         char out[RS_DIGEST_TEXT];
-        const rs_digest *root = rs_cert_digest(rs_bundle_root(before->roots, i));
+        const rs_digest *root = rs_cert_digest(rs_bundle_root(t->published, i));
         if (rs_bundle_has(t->record.roots, root))
             continue;
         RS_AUTO(rs_chars) *text = rs_printf("root %s was retired: its source is gone and no certificate under it is alive", rs_digest_text(root, out));
@@ -186,6 +186,7 @@ static bool same_texts(char **a, char **b)
 
 static void publish(rs_trust *t)
 {
+    tell(t);
     char **retired = texts_of_retired(t->record.retired), **kept = texts_of_kept(t->record.kept);
     bool changed = !t->published || !rs_bundle_eq(t->published, t->record.roots) || !same_texts(retired, t->retired);
     rs_strv_free(t->retired);
@@ -226,11 +227,9 @@ static void on_written(void *ctx, json_t *answer, const struct rs_err *why)
     }
     set_object(t, answer);
     t->rewrite = false;
-    struct rs_trust_state before = t->record;
+    rs_trust_state_done(&t->record);
     t->record = t->wanted;
     t->wanted = (struct rs_trust_state){ 0 };
-    tell(t, &before);
-    rs_trust_state_done(&before);
     publish(t);
     soon(t, AGAIN_MS);
 }
