@@ -47,11 +47,19 @@ static char *xfcc_member(const char *xfcc, const char *name)
     return NULL;
 }
 
+/* A probe is not a caller: it goes on for as long as the pod is there. In the mesh, callers come with their certificate. */
+static bool is_probe(const echo_server *s, rs_http_exchange *x, const char *xfcc)
+{
+    const char *agent = rs_http_header(x, "user-agent");
+    return (agent && rs_starts(agent, "kube-probe")) || (s->self->identity && !xfcc);
+}
+
 static void answer(void *ctx, rs_http_exchange *x)
 {
     echo_server *s = ctx;
-    s->last_ms = rs_mono_ms();
     const char *xfcc = rs_http_header(x, "x-forwarded-client-cert");
+    if (!is_probe(s, x, xfcc))
+        s->last_ms = rs_mono_ms();
     RS_AUTO(rs_chars) *peer = xfcc_member(xfcc, "URI"), *by = xfcc_member(xfcc, "By");
     RS_AUTO(json_t) *o = rs_json_pack("{s:s, s:s, s:s*, s:s*}", "workload", s->self->workload, "pod", s->self->pod, "peer", peer, "by", by);
     RS_AUTO(rs_chars) *text = rs_json_pretty(o);
