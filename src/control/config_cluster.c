@@ -25,12 +25,18 @@ static json_t *sds(const char *name)
         "initial_fetch_timeout", "0s", "resource_api_version", "V3");
 }
 
-/* matchers: list of StringMatcher (stolen), empty: any peer under our roots. */
+/* Istio writes match_subject_alt_names, which Envoy has deprecated and logs at every update. */
+static json_t *uri_matcher(const char *how, const char *text)
+{
+    return rs_json_pack("{ss s{ss}}", "san_type", "URI", "matcher", how, text);
+}
+
+/* matchers: list of the above (stolen), empty: any peer under our roots. */
 static json_t *common_tls(json_t *alpn, json_t *matchers)
 {
     json_t *validation = json_object();
     if (json_array_size(matchers))
-        json_object_set(validation, "match_subject_alt_names", matchers);
+        json_object_set(validation, "match_typed_subject_alt_names", matchers);
     json_decref(matchers);
     return rs_json_pack("{s{ss ss s[ssssss]} so s[o] s{so so}}",
         "tls_params", "tls_minimum_protocol_version", "TLSv1_2", "tls_maximum_protocol_version", "TLSv1_3", "cipher_suites",
@@ -46,7 +52,7 @@ json_t *rs_config_downstream_tls(const rs_model *m)
     json_t *matchers = json_array();
     for (size_t i = 0; i < m->trust_domains.n; i++) {
         RS_AUTO(rs_chars) *prefix = rs_printf("spiffe://%s/", m->trust_domains.v[i]);
-        json_array_append_new(matchers, rs_json_pack("{ss}", "prefix", prefix));
+        json_array_append_new(matchers, uri_matcher("prefix", prefix));
     }
     return rs_json_pack("{ss s{ss so sb}}", "name", "envoy.transport_sockets.tls", "typed_config",
         "@type", RS_EXT "transport_sockets.tls.v3.DownstreamTlsContext",
@@ -60,7 +66,7 @@ static json_t *upstream_tls(const rs_model *m, const struct rs_model_service *s,
     rs_model_sans(m, &s->accounts, &sans);
     json_t *matchers = json_array(), *alpn = rs_json_pack("[s]", "istio");
     for (size_t i = 0; i < sans.n; i++)
-        json_array_append_new(matchers, rs_json_pack("{ss}", "exact", sans.v[i]));
+        json_array_append_new(matchers, uri_matcher("exact", sans.v[i]));
     rs_texts_done(&sans);
     if (p->protocol == RS_PROTO_HTTP2)
         json_array_append_new(alpn, json_string("h2"));

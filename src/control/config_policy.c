@@ -3,7 +3,7 @@
 
 /* AuthorizationPolicies as Envoy RBAC (facts istio-wire 4.6): one filter for DENY, one for ALLOW. */
 
-/* StringMatcher of a principal as written in a policy ("td/ns/x/sa/y", "td/*", "*suffix", "*"). */
+/* StringMatcher of a principal as written in a policy ("td/ns/x/sa/y", "td*", "*suffix", "*"). */
 static json_t *principal_matcher(const char *p)
 {
     size_t n = strlen(p);

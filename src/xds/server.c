@@ -2,8 +2,6 @@
 
 #include <utlist.h>
 
-#include "base/log.h"
-
 enum { ANSWER_MAX = 64 * 1024 * 1024 };
 
 struct rs_xds_server {
@@ -69,49 +67,34 @@ static void on_open(void *ctx, rs_grpc_call *call)
         c->accepted = true;
 }
 
-static uint64_t acks_and_nacks(const rs_xds_session *s)
+static uint64_t answers(const rs_xds_client *c)
 {
     struct rs_xds_state state;
-    uint64_t h = 0;
-    for (enum rs_xds_type t = 0; t < RS_XDS_TYPES; t++) {
-        rs_xds_session_state(s, t, &state);
-        h = h * 31 + state.nacks * 2 + state.rejected;
-        for (const char *p = state.acked; *p; p++)
-            h = h * 31 + (unsigned char)*p;
-    }
-    return h;
-}
-
-static void log_rejections(const rs_xds_client *c)
-{
-    struct rs_xds_state state;
+    uint64_t n = 0;
     for (enum rs_xds_type t = 0; t < RS_XDS_TYPES; t++) {
         rs_xds_session_state(c->session, t, &state);
-        if (state.rejected)
-            rs_log_debug("proxy refused its configuration node=%s type=%s error=%s", rs_xds_session_node_id(c->session), rs_xds_type_url(t), state.error);
+        n += state.acks + state.nacks;
     }
+    return n;
 }
 
 static void on_message(void *ctx, rs_grpc_call *call, rs_str message)
 {
     rs_xds_client *c = rs_grpc_user(call);
     struct rs_err e;
-    uint64_t before = acks_and_nacks(c->session);
+    uint64_t before = answers(c);
     if (c->refused)
         return;
     if (rs_xds_session_request(c->session, message, &e) < 0) {
         rs_xds_client_refuse(c, e.code, e.msg);
         return;
     }
-    if (acks_and_nacks(c->session) != before) {
-        log_rejections(c);
-        if (c->server->ops.on_answer)
-            c->server->ops.on_answer(c->server->ctx, c);
-    }
     if (c->accepted && !c->asked)
         rs_xds_client_refresh(c);
     else if (c->accepted)
         flush(c);
+    if (answers(c) != before && c->server->ops.on_answer)
+        c->server->ops.on_answer(c->server->ctx, c);
 }
 
 static void on_close(void *ctx, rs_grpc_call *call)

@@ -17,7 +17,7 @@ struct rs_xds_server_ops {
     /* What this client shall have: a new reference, or NULL (nothing yet; refresh later). Called when it is accepted and has
      * named its node, and at each refresh. It may refuse the client instead. */
     rs_xds_snapshot *(*snapshot)(void *ctx, rs_xds_client *c);
-    void (*on_answer)(void *ctx, rs_xds_client *c);      /* state changed by an ACK or NACK; may be NULL */
+    void (*on_answer)(void *ctx, rs_xds_client *c);      /* after an ACK or NACK and what it let go; may be NULL */
     void (*on_close)(void *ctx, rs_xds_client *c);       /* always last; may be NULL */
 };
 rs_xds_server *rs_xds_server_new(const struct rs_xds_server_ops *ops, void *ctx);

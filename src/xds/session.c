@@ -27,7 +27,7 @@ struct kind {
     unsigned nonce;
     char sent[24], acked[24], error[512];
     bool rejected;
-    uint64_t nacks;
+    uint64_t acks, nacks;
 };
 
 /* A cluster that the snapshot no longer has, kept until nothing that the proxy runs can name it. */
@@ -250,6 +250,7 @@ static void take_answer(struct kind *k, const Envoy__Status *error)
     if (!error) {
         memcpy(k->acked, k->sent, sizeof k->acked);
         k->error[0] = 0;
+        k->acks++;
         return;
     }
     k->nacks++;
@@ -438,7 +439,7 @@ const json_t *rs_xds_session_node_metadata(const rs_xds_session *s)
 void rs_xds_session_state(const rs_xds_session *s, enum rs_xds_type t, struct rs_xds_state *ret)
 {
     const struct kind *k = &s->kinds[t];
-    *ret = (struct rs_xds_state){ .subscribed = k->subscribed, .names = HASH_COUNT(k->names), .rejected = k->rejected, .nacks = k->nacks };
+    *ret = (struct rs_xds_state){ .subscribed = k->subscribed, .names = HASH_COUNT(k->names), .rejected = k->rejected, .acks = k->acks, .nacks = k->nacks };
     memcpy(ret->sent, k->sent, sizeof ret->sent);
     memcpy(ret->acked, k->acked, sizeof ret->acked);
     memcpy(ret->error, k->error, sizeof ret->error);

@@ -27,7 +27,7 @@ struct rs_xds_state {
     char sent[24], acked[24];      /* versions; "" none */
     bool rejected;                 /* the last answer was NACKed */
     char error[512];               /* with what */
-    uint64_t nacks;                /* so far on this stream */
+    uint64_t acks, nacks;          /* so far on this stream */
 };
 void rs_xds_session_state(const rs_xds_session *s, enum rs_xds_type t, struct rs_xds_state *ret);
 /* Everything the snapshot holds for this proxy was sent and acknowledged. */

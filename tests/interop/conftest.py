@@ -1,5 +1,6 @@
 import os
 import pathlib
+import shutil
 
 import pytest
 
@@ -18,3 +19,11 @@ def peer():
         return str(program)
 
     return path
+
+
+@pytest.fixture(scope="session")
+def envoy():
+    for path in (ROOT / "build" / "deps" / "envoy", shutil.which("envoy")):
+        if path and pathlib.Path(path).exists():
+            return str(path)
+    pytest.fail("no Envoy; run `make deps` first")
