@@ -120,7 +120,7 @@ int rs_apply_crds(rs_kube *k, const json_t *crds, struct rs_err *e)
             return -1;
     json_array_foreach((json_t *)(uintptr_t)crds, i, crd)
         if (!wait_object(k, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", rs_object_name(crd), crd_served, 30 * 1000))
-            return RS_FAIL(e, RS_DEADLINE, "custom resource %s is not served after 30 s", rs_object_name(crd));
+            return RS_FAIL(e, RS_INTERNAL, "custom resource %s is not served after 30 s", rs_object_name(crd));
     return 0;
 }
 
@@ -233,7 +233,7 @@ int rs_wait_deployment(rs_kube *k, const char *namespace, const char *name, int6
     if (wait_object(k, collection, name, deployment_available, timeout_ms))
         return 0;
     RS_AUTO(rs_chars) *pods = what_pods_say(k, namespace, name);
-    return RS_FAIL(e, RS_DEADLINE, "Deployment %s/%s is not available after %lld s: %s", namespace, name, (long long)(timeout_ms / 1000), pods);
+    return RS_FAIL(e, RS_INTERNAL, "Deployment %s/%s is not available after %lld s: %s", namespace, name, (long long)(timeout_ms / 1000), pods);
 }
 
 static bool injects(rs_kube *k, const char *revision, struct rs_err *e)
@@ -267,6 +267,7 @@ int rs_wait_webhooks(rs_kube *k, const char *revision, int64_t timeout_ms, struc
 {
     int64_t start = rs_mono_ms(), pause = 50;
     while (!injects(k, revision, e) || !validates(k, revision, e)) {
+        e->code = RS_INTERNAL;                           /* the cluster is reachable; its webhook isn't */
         if (rs_mono_ms() - start > timeout_ms)
             return rs_err_wrap(e, "the webhooks of revision %s don't answer after %lld s", revision, (long long)(timeout_ms / 1000));
         bool never = false;                              /* service addresses follow endpoints; ask again, less and less often */
