@@ -8,7 +8,7 @@
 
 struct rs_discovery {
     rs_loop *loop;
-    rs_authn *authn;
+    rs_callers *callers;
     rs_xds_server *xds;
     rs_model *model;
     json_t *trust;                                       /* array with the PCDS resource, or empty */
@@ -19,7 +19,7 @@ struct rs_discovery {
 struct client {
     rs_discovery *discovery;
     rs_xds_client *xds;
-    rs_authn_call *call;
+    rs_callers_call *call;
     bool opening, refused;                               /* the answer came while the question was asked */
     struct rs_caller caller;
     rs_envoy *envoy;                                     /* once it has named itself */
@@ -70,7 +70,7 @@ static void on_open(void *ctx, rs_xds_client *xds)
     d->stats.clients++;
     rs_str token = rs_bearer_token(rs_grpc_metadata(rs_xds_client_call(xds), "authorization"));
     c->opening = true;
-    c->call = rs_authn_check(d->authn, token, on_caller, c);
+    c->call = rs_callers_check(d->callers, token, on_caller, c);
     c->opening = false;
     if (c->refused)                                      /* both may end the client, so nothing follows */
         rs_xds_client_refuse(xds, RS_UNAUTHENTICATED, "authentication failure");
@@ -83,7 +83,7 @@ static void on_close(void *ctx, rs_xds_client *xds)
     rs_discovery *d = ctx;
     struct client *c = rs_xds_client_user(xds);
     d->stats.clients--;
-    rs_authn_cancel(c->call);
+    rs_callers_cancel(c->call);
     rs_caller_done(&c->caller);
     rs_envoy_free(c->envoy);
     free(c);
@@ -144,12 +144,12 @@ static void on_answer(void *ctx, rs_xds_client *xds)
     }
 }
 
-rs_discovery *rs_discovery_new(rs_loop *loop, rs_authn *authn)
+rs_discovery *rs_discovery_new(rs_loop *loop, rs_callers *callers)
 {
     static const struct rs_xds_server_ops ops = { .on_open = on_open, .snapshot = snapshot, .on_answer = on_answer, .on_close = on_close };
     rs_discovery *d = rs_new(rs_discovery);
     d->loop = loop;
-    d->authn = authn;
+    d->callers = callers;
     d->trust = json_array();
     d->xds = rs_xds_server_new(&ops, d);
     return d;

@@ -1,14 +1,14 @@
 /* Aggregated discovery for the agents of a mesh: who asks (by token), what it shall have (model and trust bundle), and that
  * it gets it. Loop thread only. */
 #pragma once
-#include "ca/authn.h"
+#include "ca/callers.h"
 #include "control/model.h"
 #include "grpc/server.h"
 #include "pki/bundle.h"
 
 typedef struct rs_discovery rs_discovery;
 
-rs_discovery *rs_discovery_new(rs_loop *loop, rs_authn *authn);      /* authn is borrowed and outlives it */
+rs_discovery *rs_discovery_new(rs_loop *loop, rs_callers *callers);      /* callers is borrowed and outlives it */
 struct rs_grpc_method rs_discovery_method(rs_discovery *d);
 void rs_discovery_free(rs_discovery *d);                 /* after the grpc server; NULL is a no-op */
 

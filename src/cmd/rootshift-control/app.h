@@ -29,7 +29,7 @@ struct app {
     rs_kube *kube;
     json_t *deployment;                                  /* Deployment istiod[-REV], or NULL outside of a cluster */
     rs_serving *serving;
-    rs_authn *authn;
+    rs_callers *callers;
     rs_records *records;
     rs_ca_service *ca;
     rs_authority *authority;

@@ -33,7 +33,7 @@ static void start_ca(struct app *a, const json_t *mesh)
         rs_log_info("Istio CA is off");
         return;
     }
-    a->ca = rs_ca_service_new(a->loop, a->authn, a->records);
+    a->ca = rs_ca_service_new(a->loop, a->callers, a->records);
     if (load_ca(a, td && *td ? td : "cluster.local", &e) < 0) {
         a->ca_why = rs_strdup(e.msg);
         rs_log_error("Istio CA does not start: %s", e.msg);
@@ -126,9 +126,9 @@ int app_start(struct app *a, struct rs_err *e)
     if (rs_serving_new(&a->serving, a->kube, &serving, app_serving_changed, a, e) < 0)
         return -1;
     a->events = rs_events_new(a->kube, a->deployment, component);
-    a->authn = rs_authn_by_review(a->kube, (const char *const *)set->audiences, set->cluster);
+    a->callers = rs_callers_by_review(a->kube, (const char *const *)set->audiences, set->cluster);
     a->records = rs_records_new(a->kube);
-    a->discovery = rs_discovery_new(a->loop, a->authn);
+    a->discovery = rs_discovery_new(a->loop, a->callers);
     start_ca(a, mesh);
     if (start_trust(a, mesh, e) < 0)
         return -1;
@@ -150,8 +150,8 @@ void app_free(struct app *a)
     if (a->keeper)
         rs_keeper_free(a->keeper);
     rs_trust_free(a->trust);
-    if (a->authn)
-        rs_authn_free(a->authn);
+    if (a->callers)
+        rs_callers_free(a->callers);
     if (a->records)
         rs_records_free(a->records);
     if (a->grpc)
