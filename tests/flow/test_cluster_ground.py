@@ -81,6 +81,27 @@ def test_create_and_delete(ground):
     assert gone.returncode == 1 and "there is no cluster demo" in gone.err
 
 
+def test_files_of_pods_are_removed_too(bin_dir):
+    """What a pod's user wrote belongs to a subordinate id, over which an ordinary user has no right outside."""
+    user, why = ordinary_user()
+    if not user:
+        pytest.skip(why)
+    g = Ground(bin_dir, user)
+    try:
+        g.ok("create", "demo")
+        first = next(int(l.split(":")[1]) for l in pathlib.Path("/etc/subuid").read_text().splitlines() if l.startswith(user.pw_name + ":"))
+        volume = g.state("demo") / "node" / "volume"
+        volume.mkdir()
+        (volume / "file").write_text("x")
+        for path in (volume / "file", volume):
+            os.chown(path, first + 1336, first + 1336)
+        volume.chmod(0o700)
+        g.ok("delete", "demo")
+        g.assert_clean()
+    finally:
+        g.close()
+
+
 def test_two_clusters_at_once(ground):
     makers = [ground.start("create", name) for name in ("one", "two")]
     for p in makers:
