@@ -174,7 +174,12 @@ static int mint(json_t **ret, rs_kube *k, const struct rs_istio_ca_config *confi
 {
     RS_AUTO(json_t) *secret = NULL;
     RS_AUTO(rs_chars) *path = rs_printf("/api/v1/namespaces/%s/secrets", config->namespace);
-    if (may_mint(k, config->namespace, e) < 0 || make_root(&secret, config, now_ms, e) < 0)
+    struct rs_err again;
+    if (may_mint(k, config->namespace, e) < 0) {
+        /* Another replica may have made it, and recorded its bundle, since we looked. */
+        return e->code == RS_PRECONDITION && find(ret, k, config->namespace, &again) == 0 && *ret ? 0 : -1;
+    }
+    if (make_root(&secret, config, now_ms, e) < 0)
         return -1;
     *minted = rs_kube_do(k, "POST", path, NULL, secret, ret, e) == 0;
     if (*minted)
