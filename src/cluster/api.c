@@ -8,7 +8,7 @@
 #include "base/yaml.h"
 #include "kube/client.h"
 
-enum { BODY_MAX = 8 * 1024 * 1024, SWEEP_MS = 60 * 1000 };
+enum { BODY_MAX = 8 * 1024 * 1024, SWEEP_MS = 15 * 1000, SWEEPS_PER_EVENT_SWEEP = 20 };
 
 /* --- answers, held back until what they tell of is durable --- */
 
@@ -484,7 +484,7 @@ static void handle(void *ctx, rs_http_exchange *x)
 
 /* --- life of the server --- */
 
-struct sweep { const rs_api *api; int64_t before; rs_record **v; size_t n; };
+struct sweep { int64_t before; rs_record **v; size_t n; };
 
 static void old_event(void *ctx, rs_record *r)
 {
@@ -502,10 +502,9 @@ static void old_event(void *ctx, rs_record *r)
     }
 }
 
-static void sweep_events(void *ctx)
+static void sweep_events(rs_api *api)
 {
-    rs_api *api = ctx;
-    struct sweep s = { .api = api, .before = rs_now_ms() - api->event_ttl_ms };
+    struct sweep s = { .before = rs_now_ms() - api->event_ttl_ms };
     const struct rs_resource *events = rs_registry_find_key(api->registry, "events");
     rs_store_each(api->store, old_event, &s);
     for (size_t i = 0; i < s.n; i++) {
@@ -513,6 +512,14 @@ static void sweep_events(void *ctx)
         rs_record_unref(s.v[i]);
     }
     free(s.v);
+}
+
+static void sweep(void *ctx)
+{
+    rs_api *api = ctx;
+    if (++api->sweeps % SWEEPS_PER_EVENT_SWEEP == 0)
+        sweep_events(api);
+    rs_store_rest(api->store);
     rs_timer_set(api->sweep, SWEEP_MS);
 }
 
@@ -527,6 +534,11 @@ static int read_cidr(rs_api *api, const char *text, struct rs_err *e)
     return 0;
 }
 
+static int token_key(void *ctx, EVP_PKEY **ret, struct rs_err *e)
+{
+    return rs_cluster_pki_token_key(ctx, ret, e);
+}
+
 static int open_parts(rs_api *api, const struct rs_api_config *config, struct rs_err *e)
 {
     RS_AUTO(rs_chars) *dir = rs_printf("%s/api", config->state), *db = rs_printf("%s/objects.db", dir);
@@ -535,8 +547,7 @@ static int open_parts(rs_api *api, const struct rs_api_config *config, struct rs
     RS_AUTO(rs_chars) *service_ip = rs_printf("%u.%u.%u.%u", ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255);
     if (rs_mkdirs(dir, 0700, e) < 0 || rs_store_open(&api->store, db, e) < 0 || rs_cluster_pki_open(&api->pki, pki, service_ip, e) < 0)
         return -1;
-    if (rs_tokens_new(&api->tokens, rs_cluster_pki_token_key(api->pki), config->issuer, api->store, e) < 0)
-        return -1;
+    api->tokens = rs_tokens_new(token_key, api->pki, config->issuer, api->store);
     if (rs_authn_new(&api->authn, rs_cluster_pki_token_file(api->pki), api->tokens, e) < 0)
         return -1;
     return rs_cluster_pki_server_tls(&api->tls, api->pki, e);
@@ -566,7 +577,7 @@ int rs_api_new(rs_api **ret, rs_loop *loop, const struct rs_api_config *config, 
     api->server = rs_http_server_new(loop, &http);
     if (rs_api_bootstrap(api, e) < 0)
         return -1;
-    api->sweep = rs_timer_new(loop, sweep_events, api);
+    api->sweep = rs_timer_new(loop, sweep, api);
     rs_timer_set(api->sweep, SWEEP_MS);
     *ret = rs_take(api);
     return 0;

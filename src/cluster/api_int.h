@@ -29,6 +29,7 @@ struct rs_api {
     uint32_t service_net, service_mask;
     int64_t event_ttl_ms;
     rs_timer *sweep;
+    unsigned sweeps;
     bool commit_posted, closing;
     struct rs_api_call *answered, **answered_end;  /* answers that wait for the commit */
     struct watch *watches;

@@ -20,6 +20,15 @@ static bool reply_text(rs_http_exchange *x, int code, const char *text)
     return true;
 }
 
+static bool reply_keys(rs_api *api, rs_http_exchange *x)
+{
+    struct rs_err e;
+    json_t *keys = NULL;
+    if (rs_tokens_jwks(&keys, api->tokens, &e) < 0)
+        return reply_text(x, 500, e.msg);
+    return reply_json(x, "application/jwk-set+json", keys);
+}
+
 /* Served to anybody, as public keys and health are. */
 static bool open_endpoint(rs_api *api, rs_http_exchange *x, const char *path)
 {
@@ -28,7 +37,7 @@ static bool open_endpoint(rs_api *api, rs_http_exchange *x, const char *path)
     if (strcmp(path, "/version") == 0 || strcmp(path, "/version/") == 0)
         return reply_json(x, "application/json", rs_discovery_version());
     if (strcmp(path, "/openid/v1/jwks") == 0)
-        return reply_json(x, "application/jwk-set+json", rs_tokens_jwks(api->tokens));
+        return reply_keys(api, x);
     if (strcmp(path, "/.well-known/openid-configuration") == 0) {
         const char *issuer = rs_tokens_issuer(api->tokens);
         RS_AUTO(rs_chars) *keys = rs_printf("%s/openid/v1/jwks", issuer);

@@ -150,7 +150,7 @@ static void create_mutated(void *ctx, json_t *status)
     rs_defaults(c->object, c->res);
     if (rs_streq(c->res->key, "apiextensions.k8s.io/customresourcedefinitions"))
         rs_crd_complete(c->object, rs_now_ms());
-    status = rs_validate(c->object, NULL, c->res);
+    status = rs_object_check(c->object, NULL, c->res);
     if (status)
         rs_call_refuse(c, status);
     else
@@ -370,7 +370,7 @@ static void update_mutated(void *ctx, json_t *status)
     if (generation_moves(c, c->object, c->old))
         json_object_set_new(rs_json_need(c->object, "metadata"), "generation",
                             json_integer(rs_json_int(c->old, 0, "metadata", "generation") + 1));
-    status = rs_streq(c->sub, "status") ? NULL : rs_validate(c->object, c->old, c->res);
+    status = rs_streq(c->sub, "status") ? NULL : rs_object_check(c->object, c->old, c->res);
     if (status)
         rs_call_refuse(c, status);
     else if (rs_streq(c->sub, "scale") || rs_streq(c->sub, "finalize"))

@@ -1,7 +1,6 @@
 #include "cluster/pki.h"
 
-#include <openssl/rand.h>
-#include <openssl/x509v3.h>
+#include <pthread.h>
 
 #include "base/buf.h"
 #include "base/file.h"
@@ -22,6 +21,7 @@ struct rs_cluster_pki {
     rs_secret *token;
     rs_cert *ca; EVP_PKEY *ca_key;
     EVP_PKEY *token_key;
+    pthread_t maker; bool making; int made; struct rs_err made_err;    /* of token_key */
     struct pair server, node_client;
 };
 
@@ -98,6 +98,42 @@ static int need_pair(rs_cluster_pki *p, const char *name, const char *const *san
     return rs_file_write(crt, rs_str_of(rs_cert_pem(ret->cert)), 0644, e);
 }
 
+static void *make_token_key(void *ctx)
+{
+    rs_cluster_pki *p = ctx;
+    p->made = need_key(p, "sa.key", RS_KEY_RSA2048, &p->token_key, &p->made_err);
+    return NULL;
+}
+
+static int start_token_key(rs_cluster_pki *p, struct rs_err *e)
+{
+    int r = pthread_create(&p->maker, NULL, make_token_key, p);
+    if (r) {
+        errno = r;
+        return RS_FAIL_ERRNO(e, "start a thread");
+    }
+    p->making = true;
+    return 0;
+}
+
+static void join_maker(rs_cluster_pki *p)
+{
+    if (p->making)
+        pthread_join(p->maker, NULL);
+    p->making = false;
+}
+
+int rs_cluster_pki_token_key(rs_cluster_pki *p, EVP_PKEY **ret, struct rs_err *e)
+{
+    join_maker(p);
+    if (p->made < 0) {
+        *e = p->made_err;
+        return -1;
+    }
+    *ret = p->token_key;
+    return 0;
+}
+
 static int need_token(rs_cluster_pki *p, struct rs_err *e)
 {
     char *text = NULL;
@@ -127,9 +163,9 @@ int rs_cluster_pki_open(rs_cluster_pki **ret, const char *dir, const char *servi
     rs_cluster_pki *p = rs_new(rs_cluster_pki);
     p->dir = rs_strdup(dir);
     p->token_file = path_of(p, "tokens.csv");
-    if (rs_mkdirs(dir, 0700, e) < 0 || need_ca(p, e) < 0 || need_pair(p, "apiserver", server_names, &p->server, e) < 0 ||
+    if (rs_mkdirs(dir, 0700, e) < 0 || start_token_key(p, e) < 0 || need_ca(p, e) < 0 || need_pair(p, "apiserver", server_names, &p->server, e) < 0 ||
         need_pair(p, "apiserver-node-client", client_names, &p->node_client, e) < 0 ||
-        need_key(p, "sa.key", RS_KEY_RSA2048, &p->token_key, e) < 0 || need_token(p, e) < 0) {
+        need_token(p, e) < 0) {
         rs_cluster_pki_free(p);
         return rs_err_wrap(e, "keys of the cluster");
     }
@@ -147,6 +183,7 @@ void rs_cluster_pki_free(rs_cluster_pki *p)
 {
     if (!p)
         return;
+    join_maker(p);
     free(p->dir);
     free(p->token_file);
     rs_secret_free(p->token);
@@ -160,7 +197,6 @@ void rs_cluster_pki_free(rs_cluster_pki *p)
 
 const char *rs_cluster_pki_ca_pem(const rs_cluster_pki *p) { return rs_cert_pem(p->ca); }
 const char *rs_cluster_pki_token_file(const rs_cluster_pki *p) { return p->token_file; }
-EVP_PKEY *rs_cluster_pki_token_key(const rs_cluster_pki *p) { return p->token_key; }
 
 int rs_cluster_pki_server_tls(SSL_CTX **ret, const rs_cluster_pki *p, struct rs_err *e)
 {

@@ -1,5 +1,6 @@
 #include "cluster/store.h"
 
+#include <malloc.h>
 #include <sqlite3.h>
 
 #include "base/log.h"
@@ -44,6 +45,7 @@ void rs_record_unref(rs_record *r)
 const json_t *rs_record_doc(rs_record *r)
 {
     struct rs_err e;
+    r->used = true;
     if (!r->doc && rs_json_parse(&r->doc, (rs_str){ r->text, r->text_n }, &e) < 0)
         rs_assert(!"a stored document parses");
     return r->doc;
@@ -188,6 +190,18 @@ void rs_store_each(const rs_store *s, void (*fn)(void *ctx, rs_record *r), void 
     for (size_t i = 0; i < s->n_tables; i++)
         for (size_t k = 0; k < s->tables[i]->n; k++)
             fn(ctx, s->tables[i]->v[k]);
+}
+
+void rs_store_rest(rs_store *s)
+{
+    for (size_t i = 0; i < s->n_tables; i++)
+        for (size_t k = 0; k < s->tables[i]->n; k++) {
+            rs_record *r = s->tables[i]->v[k];
+            if (!r->used)
+                forget_doc(r);
+            r->used = false;
+        }
+    malloc_trim(0);
 }
 
 void rs_store_on_change(rs_store *s, void (*fn)(void *ctx, const struct rs_change *c), void *ctx)
@@ -443,4 +457,11 @@ void rs_store_free(rs_store *s)
     sqlite3_finalize(s->set_rv);
     sqlite3_close(s->db);
     free(s);
+}
+
+void rs_store_limit_pages(rs_store *s, int pages)
+{
+    char sql[64];
+    snprintf(sql, sizeof sql, "PRAGMA max_page_count = %d", pages > 0 ? pages : 1073741823);
+    sqlite3_exec(s->db, sql, NULL, NULL, NULL);
 }

@@ -15,6 +15,7 @@ typedef struct rs_record {
     char *text;                    /* the document with its resourceVersion */
     size_t text_n;
     json_t *doc;                   /* parsed on demand: use rs_record_doc */
+    bool used;                     /* doc was read since the last rs_store_rest */
 } rs_record;
 
 rs_record *rs_record_ref(rs_record *r);
@@ -43,6 +44,9 @@ rs_record *rs_store_put(rs_store *s, const char *resource, const char *namespace
 /* Removes; the borrowed result is the last state with the new resourceVersion (good until the commit), NULL when there was none. */
 rs_record *rs_store_delete(rs_store *s, const char *resource, const char *namespace, const char *name);
 
+/* Lets go of parsed documents that nobody read since the last call: trees take ten times the memory of their text. */
+void rs_store_rest(rs_store *s);
+
 bool rs_store_dirty(const rs_store *s);
 /* Makes the writes since the last commit durable, then calls on_change for each, in order. On failure they are undone. */
 RS_MUST_USE int rs_store_commit(rs_store *s, struct rs_err *e);
@@ -50,3 +54,6 @@ void rs_store_on_change(rs_store *s, void (*fn)(void *ctx, const struct rs_chang
 
 /* Calls fn with each kept change after rv, in order; false (and no call) when some of them are no longer kept. */
 bool rs_store_replay(const rs_store *s, uint64_t rv, void (*fn)(void *ctx, const struct rs_change *c), void *ctx);
+
+/* Lets the file grow to so many pages only (tests of a full disk); 0: no limit. */
+void rs_store_limit_pages(rs_store *s, int pages);

@@ -3,21 +3,41 @@
 #include "base/random.h"
 #include "kube/object.h"
 
-struct rs_tokens { EVP_PKEY *key; rs_jwks *keys; json_t *jwks; char *issuer; rs_store *store; };
+struct rs_tokens {
+    EVP_PKEY *key;                 /* NULL until it is needed */
+    rs_jwks *keys;
+    json_t *jwks;
+    char *issuer;
+    rs_store *store;
+    int (*make)(void *ctx, EVP_PKEY **ret, struct rs_err *e);
+    void *ctx;
+};
 
-int rs_tokens_new(rs_tokens **ret, EVP_PKEY *key, const char *issuer, rs_store *store, struct rs_err *e)
+rs_tokens *rs_tokens_new(int (*key)(void *ctx, EVP_PKEY **ret, struct rs_err *e), void *ctx, const char *issuer, rs_store *store)
 {
     rs_tokens *t = rs_new(rs_tokens);
-    EVP_PKEY_up_ref(key);
-    t->key = key;
+    t->make = key;
+    t->ctx = ctx;
     t->issuer = rs_strdup(issuer);
     t->store = store;
-    t->jwks = rs_jwks_of(&key, 1);
-    if (rs_jwks_parse(&t->keys, t->jwks, e) < 0) {
-        rs_tokens_free(t);
+    return t;
+}
+
+static int need_key(rs_tokens *t, struct rs_err *e)
+{
+    EVP_PKEY *key;
+    if (t->key)
+        return 0;
+    if (t->make(t->ctx, &key, e) < 0)
+        return -1;
+    json_t *jwks = rs_jwks_of(&key, 1);
+    if (rs_jwks_parse(&t->keys, jwks, e) < 0) {
+        json_decref(jwks);
         return -1;
     }
-    *ret = t;
+    EVP_PKEY_up_ref(key);
+    t->key = key;
+    t->jwks = jwks;
     return 0;
 }
 
@@ -37,12 +57,15 @@ const char *rs_tokens_issuer(const rs_tokens *t)
     return t->issuer;
 }
 
-json_t *rs_tokens_jwks(const rs_tokens *t)
+int rs_tokens_jwks(json_t **ret, rs_tokens *t, struct rs_err *e)
 {
-    return json_incref(t->jwks);
+    if (need_key(t, e) < 0)
+        return -1;
+    *ret = json_incref(t->jwks);
+    return 0;
 }
 
-int rs_tokens_issue(char **ret, const rs_tokens *t, const json_t *account, const json_t *pod, const json_t *audiences,
+int rs_tokens_issue(char **ret, rs_tokens *t, const json_t *account, const json_t *pod, const json_t *audiences,
                     int64_t now_ms, int64_t ttl_ms, struct rs_err *e)
 {
     char id[RS_UUID_TEXT];
@@ -59,7 +82,7 @@ int rs_tokens_issue(char **ret, const rs_tokens *t, const json_t *account, const
     RS_AUTO(json_t) *aud = json_array_size(audiences) ? json_deep_copy(audiences) : rs_json_pack("[s]", t->issuer);
     RS_AUTO(json_t) *claims = rs_json_pack("{s:O, s:I, s:I, s:s, s:s, s:O, s:I, s:s}", "aud", aud, "exp", now + (json_int_t)(ttl_ms / 1000), "iat", now,
                                            "iss", t->issuer, "jti", rs_uuid4(id), "kubernetes.io", bound, "nbf", now, "sub", sub);
-    return rs_jwt_sign(ret, t->key, claims, e);
+    return need_key(t, e) < 0 ? -1 : rs_jwt_sign(ret, t->key, claims, e);
 }
 
 /* Audiences that are both in the token and asked for. */
@@ -108,12 +131,12 @@ static int check_alive(const rs_tokens *t, const char *resource, const char *kin
     return 0;
 }
 
-int rs_tokens_check(struct rs_token_subject *ret, json_t **ret_audiences, const rs_tokens *t, rs_str token,
+int rs_tokens_check(struct rs_token_subject *ret, json_t **ret_audiences, rs_tokens *t, rs_str token,
                     const json_t *audiences, int64_t now_ms, struct rs_err *e)
 {
     RS_AUTO(json_t) *claims = NULL;
     struct rs_jwt_check want = { .issuer = t->issuer, .now_ms = now_ms };
-    if (rs_jwt_verify(&claims, token, t->keys, &want, e) < 0) {
+    if (need_key(t, e) < 0 || rs_jwt_verify(&claims, token, t->keys, &want, e) < 0) {
         e->code = RS_UNAUTHENTICATED;
         return -1;
     }

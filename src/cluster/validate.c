@@ -348,7 +348,7 @@ static const struct { const char *key; void (*fn)(json_t *causes, const json_t *
     { "apiextensions.k8s.io/customresourcedefinitions", check_crd },
 };
 
-json_t *rs_validate(const json_t *doc, const json_t *old, const struct rs_resource *res)
+json_t *rs_object_check(const json_t *doc, const json_t *old, const struct rs_resource *res)
 {
     json_t *causes = json_array();
     if (!old)

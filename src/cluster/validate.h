@@ -3,4 +3,4 @@
 #include "cluster/resource.h"
 
 /* NULL, or a Status Invalid with every reason. old NULL: a new object. */
-json_t *rs_validate(const json_t *doc, const json_t *old, const struct rs_resource *res);
+json_t *rs_object_check(const json_t *doc, const json_t *old, const struct rs_resource *res);
