@@ -217,7 +217,7 @@ static char *what_pods_say(rs_kube *k, const char *namespace, const char *name)
             if (rs_json_true(c, "ready"))
                 continue;
             if (rs_kube_get_text(k, log_path, &log, &e) < 0)
-                log = NULL;
+                log = NULL;                              /* a container that never ran has none */
             rs_str last = rs_str_trim(rs_str_of(log));
             return rs_printf("pod %s is not ready%s%s%s%s%s%.*s", rs_object_name(pod), reason ? ": " : "", reason ? reason : "", message ? ": " : "",
                              message ? message : "", last.n ? "; its log ends: " : "", (int)(last.n < 300 ? last.n : 300), last.p);

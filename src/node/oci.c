@@ -138,6 +138,10 @@ static json_t *process(const struct rs_oci *in, json_t *args)
         json_array_append_new(env, json_string(uid == 0 ? "HOME=/root" : "HOME=/"));
     RS_AUTO(rs_chars) *host = rs_printf("HOSTNAME=%s", in->hostname);
     json_array_append_new(env, json_string(host));
+    /* The API's address in every cluster of ours (Service default/kubernetes); what the pod says comes later and wins. */
+    json_array_append_new(env, json_string("KUBERNETES_SERVICE_HOST=10.96.0.1"));
+    json_array_append_new(env, json_string("KUBERNETES_SERVICE_PORT=443"));
+    json_array_append_new(env, json_string("KUBERNETES_SERVICE_PORT_HTTPS=443"));
     json_array_extend(env, (json_t *)in->env);
     json_t *user = rs_json_pack("{s:I, s:I}", "uid", (json_int_t)uid, "gid", (json_int_t)gid);
     if (json_array_size(more) > 0)
