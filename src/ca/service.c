@@ -138,9 +138,9 @@ static void refuse(struct job *j, enum rs_code code, const char *message, const 
         rs_log_info("certificate for %s refused: %s", j->peer, why);
     }
     rs_grpc_call *call = let_go(j);
-    job_free(j);
     if (call)
-        rs_grpc_finish(call, code, message);
+        rs_grpc_finish(call, code, message);   /* before the job, whose error the text may be */
+    job_free(j);
 }
 
 static size_t pack(const struct job *j, char **ret)
