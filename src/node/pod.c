@@ -91,8 +91,10 @@ void rs_pod_update(rs_pod *p, const json_t *object, int64_t now)
     if (!rs_object_deleting(object))
         return;
     int64_t deadline = now + rs_pod_grace_ms(p), asked;
-    /* After a restart of the node the deletion is older than this sight of it; two seconds are always given. */
-    if (!p->deleting && rs_time_parse(rs_json_str(object, "metadata", "deletionTimestamp"), &asked) && asked < deadline)
+    /* After a restart of the node the deletion is older than this sight of it; two seconds are always given. The API's
+     * time has whole seconds, so a difference of one means nothing. */
+    const char *text = rs_json_str(object, "metadata", "deletionTimestamp");
+    if (!p->deleting && text && rs_time_parse(text, &asked) && asked + 1000 < deadline)
         deadline = asked > now + 2000 ? asked : now + 2000;
     if (!p->deleting || deadline < p->kill_deadline)
         p->kill_deadline = deadline;
