@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -266,13 +265,11 @@ static int merge_context(struct making *m, struct rs_err *e)
     return 0;
 }
 
-/* From here on the cluster stays when we end. */
+/* The record's replacement decides: from that instant on the supervisor stays when we end, before it does not. */
 static int commit(struct making *m, struct rs_err *e)
 {
     if (save(m, "running", e) < 0)
         return -1;
-    if (send(m->proc.control, "c", 1, MSG_NOSIGNAL) != 1)
-        return RS_FAIL_ERRNO(e, "commit");
     close(m->proc.control);
     m->proc.control = -1;
     return 0;

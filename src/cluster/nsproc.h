@@ -27,5 +27,5 @@ RS_MUST_USE int rs_ns_release(struct rs_ns_proc *p, struct rs_err *e);
 /* Reads one line (without newline) that the process writes on its control socket. RS_DEADLINE after ms; RS_ABORTED
  * when the process ended first. */
 RS_MUST_USE int rs_ns_line(struct rs_ns_proc *p, int ms, char **ret, struct rs_err *e);
-/* Kills it unless it was committed (control closed and -1), and closes. */
+/* Kills it and closes, unless control is -1 (the caller has closed it and lets the process be). */
 void rs_ns_abandon(struct rs_ns_proc *p);

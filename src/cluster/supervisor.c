@@ -113,16 +113,25 @@ static void drop_control(struct supervisor *s)
     close(RS_NS_CONTROL_FD);
 }
 
-/* "c" makes the cluster stay; the end of file before that takes it down, so that a killed command leaves nothing. */
+/* True once the record says that the cluster is made: its replacement is the one instant that decides (ground.c). */
+static bool is_committed(const struct supervisor *s)
+{
+    struct rs_err ignored;
+    RS_AUTO(rs_chars) *path = rs_printf("%s/cluster.json", s->state);
+    RS_AUTO(json_t) *record = NULL;
+    return rs_state_read(&record, path, &ignored) == 0 && rs_streq(rs_json_str(record, "phase"), "running");
+}
+
+/* The command has ended. Had it not come to its end, the cluster goes away with it: a killed command leaves nothing. */
 static void on_control(void *ctx, bool readable, bool writable)
 {
     struct supervisor *s = ctx;
-    char c = 0;
+    char c;
     ssize_t n = read(RS_NS_CONTROL_FD, &c, 1);
-    if (n < 0 && (errno == EINTR || errno == EAGAIN))
+    if (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)))
         return;
     drop_control(s);
-    if (n == 1 && c == 'c')
+    if (is_committed(s))
         rs_log_info("cluster %s runs", s->name);
     else
         begin_to_end(s, "the command that makes it is gone");
