@@ -129,6 +129,8 @@ static json_t *places(const rs_injector *i, const json_t *pod, const char *names
         { "CERT_PROVIDER", rs_json_str(i->values, "global", "pilotCertProvider") },
         { "CLUSTER_ID", rs_json_str(i->values, "global", "multiCluster", "clusterName") },
         { "MESH_ID", rs_json_str(i->values, "global", "meshID") }, { "NETWORK", rs_json_str(i->values, "global", "network") },
+        { "INCLUDE_INBOUND_PORTS", rs_object_annotation(pod, "traffic.sidecar.istio.io/includeInboundPorts") },
+        { "INCLUDE_OUTBOUND_IP_RANGES", rs_object_annotation(pod, "traffic.sidecar.istio.io/includeOutboundIPRanges") },
         { "EXCLUDE_INBOUND_PORTS", rs_object_annotation(pod, "traffic.sidecar.istio.io/excludeInboundPorts") },
         { "EXCLUDE_OUTBOUND_PORTS", rs_object_annotation(pod, "traffic.sidecar.istio.io/excludeOutboundPorts") },
         { "EXCLUDE_OUTBOUND_IP_RANGES", rs_object_annotation(pod, "traffic.sidecar.istio.io/excludeOutboundIPRanges") },
@@ -181,6 +183,14 @@ static void add_env(json_t *container, const char *name, const char *value)
     json_array_append_new(env, rs_json_pack("{s:s, s:s}", "name", name, "value", value));
 }
 
+/* The agent may drain for as long as the pod may take to end, less what Envoy and itself need. */
+static void add_drain_time(json_t *pod, json_t *proxy)
+{
+    json_int_t grace = rs_json_int(pod, 30, "spec", "terminationGracePeriodSeconds");
+    RS_AUTO(rs_chars) *text = rs_printf("%llds", (long long)(grace > 6 ? grace - 3 : grace > 1 ? grace / 2 : 1));
+    add_env(proxy, "MAXIMUM_DRAIN_DURATION", text);
+}
+
 static void add_proxy_env(json_t *pod, const json_t *proxy_config, const json_t *probers)
 {
     json_t *proxy = proxy_container(pod), *v;
@@ -189,6 +199,7 @@ static void add_proxy_env(json_t *pod, const json_t *proxy_config, const json_t 
         RS_AUTO(rs_chars) *text = json_is_string(v) ? NULL : rs_json_text(v);
         add_env(proxy, key, text ? text : json_string_value(v));
     }
+    add_drain_time(pod, proxy);
     if (json_object_size(probers)) {
         RS_AUTO(rs_chars) *text = rs_json_text(probers);
         add_env(proxy, "ISTIO_KUBE_APP_PROBERS", text);

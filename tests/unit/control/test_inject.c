@@ -70,6 +70,7 @@ static void sidecar(void **state)
     assert_string_equal(env(proxy, "CA_PROVIDER"), "GoogleCA");
     assert_string_equal(env(proxy, "EXTRA"), "yes-it-is");
     assert_string_equal(env(proxy, "TRUST_DOMAIN"), "acme.svc.id.goog");
+    assert_string_equal(env(proxy, "MAXIMUM_DRAIN_DURATION"), "27s");
     assert_string_equal(env(proxy, "ISTIO_META_WORKLOAD_NAME"), "web");
     assert_string_equal(env(proxy, "ISTIO_META_OWNER"), "kubernetes://apis/apps/v1/namespaces/shop/deployments/web");
     assert_string_equal(env(proxy, "ISTIO_KUBE_APP_PROBERS"),
