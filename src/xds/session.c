@@ -410,14 +410,16 @@ static bool answer_type(rs_xds_session *s, enum rs_xds_type t, struct rs_buf *ou
 bool rs_xds_session_next(rs_xds_session *s, struct rs_buf *out)
 {
     do {
+        bool hold = false;         /* listeners and routes wait for what they build on; secrets and trust do not */
         for (enum rs_xds_type t = 0; t < RS_XDS_TYPES; t++) {
-            if (!needed(s, t))
+            if (!needed(s, t) || (hold && (t == RS_XDS_LISTENER || t == RS_XDS_ROUTE)))
                 continue;
             if (!s->kinds[t].awaiting) {
                 if (answer_type(s, t, out))
                     return true;
-            } else if (t < RS_XDS_ROUTE) {
-                t = RS_XDS_ROUTE;  /* what builds on it waits too; secrets and trust do not */
+            } else {
+                /* Endpoints go on all the same: Envoy acknowledges clusters only once their endpoints have come. */
+                hold = hold || t < RS_XDS_ROUTE;
             }
         }
     } while (release_retained(s));

@@ -214,6 +214,28 @@ static void test_make_before_break(void **state)
     assert_true(rs_xds_session_settled(p->s));
 }
 
+/* Envoy acknowledges clusters only when they have warmed, and they warm by endpoints: these must not wait for that. */
+static void test_endpoints_while_clusters_warm(void **state)
+{
+    struct proxy *p = *state;
+    start(p);
+    set(p, "c:a c:b c:c e:a e:b e:c l:l r:80");
+    expect(p, RS_TYPE_CLUSTER, 3);
+    RS_AUTO(rs_chars) *cds = rs_strdup(p->last->nonce);
+    expect(p, RS_TYPE_ENDPOINT, 2);
+    set(p, "c:a c:b c:c c:d e:a e:b e:c e:d l:l=2 r:80");      /* more clusters, while the last are not acknowledged */
+    ack(p, "a b c");
+    expect(p, RS_TYPE_ENDPOINT, 1);
+    ack(p, "a b c");
+    expect_nothing(p);                       /* the listener waits for the clusters that it may name */
+    request(p, RS_TYPE_CLUSTER, "", cds, NULL);
+    expect(p, RS_TYPE_CLUSTER, 4);
+    ack(p, "");
+    expect(p, RS_TYPE_ENDPOINT, 3);
+    ack(p, "a b c d");
+    expect(p, RS_TYPE_ENDPOINT, 1);
+}
+
 static void test_nack(void **state)
 {
     struct proxy *p = *state;
@@ -304,7 +326,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_start), T(test_nothing_changed), T(test_only_changed_endpoints), T(test_make_before_break), T(test_nack),
+        T(test_start), T(test_nothing_changed), T(test_only_changed_endpoints), T(test_make_before_break),
+        T(test_endpoints_while_clusters_warm), T(test_nack),
         T(test_names_come_and_go), T(test_unknown_endpoints_are_empty), T(test_trust_bundle), T(test_bad_requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
