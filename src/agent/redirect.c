@@ -73,6 +73,8 @@ int rs_redirect_rules(char **ret, const struct rs_redirect *r, struct rs_err *e)
     else if (*in)
         rs_buf_addf(&b, "  tcp dport { %s } redirect to :%d\n", in, r->inbound_to);
     rs_buf_adds(&b, " }\n chain outbound { type nat hook output priority -100;\n");
+    /* From 127.0.0.6 the proxy hands to the app what came in, and the agent probes it. */
+    rs_buf_adds(&b, "  oif lo ip saddr 127.0.0.6 return\n");
     /* The proxy calling its own pod by the pod's address goes through inbound, as when another pod calls. */
     rs_buf_addf(&b, "  meta l4proto tcp oif lo ip daddr != 127.0.0.0/8 tcp dport != 15008 meta skuid %u redirect to :%d\n", r->proxy_uid, r->inbound_to);
     rs_buf_addf(&b, "  meta skuid %u return\n  meta skgid %u return\n", r->proxy_uid, r->proxy_gid);

@@ -384,6 +384,10 @@ static void set_connection(rs_http_call *k, const struct rs_http_request *r)
         curl_easy_setopt(k->easy, CURLOPT_TIMEOUT_MS, (long)r->timeout_ms);
     if (r->unix_path)
         curl_easy_setopt(k->easy, CURLOPT_UNIX_SOCKET_PATH, r->unix_path);
+    if (r->source_ip) {
+        RS_AUTO(rs_chars) *from = rs_printf("host!%s", r->source_ip);
+        curl_easy_setopt(k->easy, CURLOPT_INTERFACE, from);
+    }
     if (r->connect_to) {
         RS_AUTO(rs_chars) *to = rs_printf("::%s", r->connect_to);
         k->connect_to = curl_slist_append(NULL, to);

@@ -12,6 +12,7 @@ struct rs_http_request {
     rs_str body;
     const char *unix_path;                               /* connect there instead; NULL: TCP */
     const char *connect_to;                              /* "ip:port" to connect to whatever the URL's host is; NULL: the URL's */
+    const char *source_ip;                               /* connect from there; NULL: the system chooses */
     const char *ca_pem;                                  /* trust exactly these; NULL: system roots */
     const char *cert_pem, *key_pem;                      /* client certificate; NULL: none */
     bool insecure;                                       /* no verification of the server */
