@@ -19,7 +19,7 @@ import pki
 from api import Api
 
 TD = "fleet.svc.id.goog"
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.sanitize]
 
 
 class Ca:
