@@ -166,6 +166,7 @@ static void ended(rs_part *p)
         drop_ready(p);
     p->pid = p->host_pid = 0;
     if (!p->wanted) {
+        rs_log_info("%s ended (%s)", p->name, p->end);
         become(p, RS_PART_OFF);
         return;
     }

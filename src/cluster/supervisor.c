@@ -260,6 +260,7 @@ static void run(struct supervisor *s)
     rs_timer_free(s->grace);
     if (s->control)
         drop_control(s);
+    rs_log_info("the cluster ends; what is left in it goes along");
 }
 
 int rs_supervisor_main(const struct rs_supervisor_args *args)
