@@ -9,28 +9,34 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/opt.h"
+#include "base/time.h"
 #include "cluster/api.h"
 #include "cluster/pki.h"
 #include "cmd/rootshift-cluster/verbs.h"
 #include "io/listen.h"
 
-enum { EVENT_TTL_MS = 3600 * 1000, DRAIN_MS = 2000 };
+enum { EVENT_TTL_MS = 3600 * 1000, DRAIN_MS = 2000, DRAIN_LOOK_MS = 20 };
 
 struct args {
     const char *state, *listen, *cidr, *issuer, *name;
     int64_t listen_fd, inside_fd, ready_fd;
 };
 
-struct server { rs_loop *loop; rs_api *api; rs_listener *outside, *inside; rs_timer *end; };
+struct server { rs_loop *loop; rs_api *api; rs_listener *outside, *inside; rs_timer *end; int64_t end_ms; };
 
 static void accepted(void *ctx, int fd)
 {
     rs_api_add_connection(((struct server *)ctx)->api, fd);
 }
 
+/* As soon as nobody is connected, at the latest when draining has taken too long. */
 static void stop(void *ctx)
 {
-    rs_loop_stop(((struct server *)ctx)->loop);
+    struct server *s = ctx;
+    if (rs_api_connections(s->api) && rs_mono_ms() < s->end_ms)
+        rs_timer_set(s->end, DRAIN_LOOK_MS);
+    else
+        rs_loop_stop(s->loop);
 }
 
 /* The listening sockets stay with whoever keeps them; what is under way gets its answer. */
@@ -42,7 +48,8 @@ static void on_term(void *ctx, int signo)
     rs_listener_free(s->inside);
     s->outside = s->inside = NULL;
     rs_api_drain(s->api);
-    rs_timer_set(s->end, rs_api_connections(s->api) ? DRAIN_MS : 0);
+    s->end_ms = rs_mono_ms() + DRAIN_MS;
+    rs_timer_set(s->end, 0);
 }
 
 /* A kubeconfig for the socket that fd listens on. */
