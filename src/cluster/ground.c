@@ -17,7 +17,7 @@
 #include "cluster/nsproc.h"
 #include "io/listen.h"
 
-enum { START_MS = 30 * 1000, END_MS = 20 * 1000, KILL_MS = 5 * 1000, KUBECONFIG_MAX = 1024 * 1024, CLUSTERS_MAX = 256 };
+enum { START_MS = 60 * 1000, END_MS = 30 * 1000, KILL_MS = 30 * 1000, KUBECONFIG_MAX = 1024 * 1024, CLUSTERS_MAX = 256 };
 
 /* cluster.json: {name, phase: starting|running, life, server, context, kubeconfig, created, previous}. Written before the
  * supervisor may run, with all that is needed to remove it and its context again; once more (with the context that was

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "cluster/nsproc.h"
 
-enum { START_MS = 20 * 1000, SETTLE_MS = 2000 };
+enum { START_MS = 60 * 1000, SETTLE_MS = 5000 };
 
 static char *in_ground(const struct rs_paths *p, const char *name)
 {

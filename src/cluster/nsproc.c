@@ -11,7 +11,7 @@
 
 #include "base/time.h"
 
-enum { STEP_MS = 20 * 1000, LINE_MAX_BYTES = 2048 };
+enum { STEP_MS = 60 * 1000, LINE_MAX_BYTES = 2048 };
 
 /* What the new process tells while it is still ours: the step that failed, or that it needs its ids, or who pid 1 is. */
 enum step { STEP_IDS, STEP_READY, STEP_USER_NS, STEP_JOIN, STEP_IDENTITY, STEP_CLUSTER_NS, STEP_FORK };

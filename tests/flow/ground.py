@@ -13,7 +13,7 @@ import tempfile
 import time
 
 
-def wait_for(what, check, seconds=20):
+def wait_for(what, check, seconds=60):
     """Polls an observed state (never the clock alone) and returns what check returned."""
     end = time.monotonic() + seconds
     while True:
@@ -72,7 +72,7 @@ class Ground:
     def run(self, *args, **kw):
         p = self.start(*args, **kw)
         try:
-            p.out, p.err = p.communicate(timeout=60)
+            p.out, p.err = p.communicate(timeout=120)
         except subprocess.TimeoutExpired:
             p.kill()
             raise

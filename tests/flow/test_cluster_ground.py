@@ -102,6 +102,35 @@ def test_files_of_pods_are_removed_too(bin_dir):
         g.close()
 
 
+POD = """apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  volumes: [{name: v, emptyDir: {}}]
+  containers:
+  - name: c
+    image: any
+    command: [sh, -c, "echo x > /v/file; exec sleep infinity"]
+    securityContext: {runAsUser: 1337}
+    volumeMounts: [{name: v, mountPath: /v}]
+"""
+
+
+@pytest.mark.parametrize("how", ["delete", "kill"])
+def test_pods_go_with_their_cluster(ground, kubectl, how):
+    ground.ok("create", "demo")
+    env = ground.env | {"PATH": os.environ["PATH"]}
+    subprocess.run([kubectl, "apply", "-f", "-"], env=env, input=POD, text=True, check=True, timeout=60)
+    subprocess.run([kubectl, "wait", "--for=condition=Ready", "pod/web", "--timeout=60s"], env=env, check=True, timeout=90)
+    ground.note()
+    assert any("sleep infinity" in text for text in ground.processes().values())
+    if how == "kill":
+        os.kill(ground.pid("demo"), signal.SIGKILL)
+        wait_for("all but files to be gone", lambda: not ground.processes())
+    ground.ok("delete", "demo")
+    ground.assert_clean()
+
+
 def test_two_clusters_at_once(ground):
     makers = [ground.start("create", name) for name in ("one", "two")]
     for p in makers:
