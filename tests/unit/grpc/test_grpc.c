@@ -9,6 +9,7 @@
 #include "grpc/server.h"
 #include "io/listen.h"
 #include "io/loop.h"
+#include "io/tls_fixture.h"
 
 /* A server on a free port and a client of it, in one loop. */
 struct world {
@@ -431,12 +432,59 @@ static void test_unix_and_bad_peers(void **state)
     w->channel = tcp;
 }
 
+static void peer_echo(void *ctx, rs_grpc_call *call, rs_str m)
+{
+    RS_AUTO(X509) *peer = SSL_get1_peer_certificate(rs_grpc_call_ssl(call));
+    RS_AUTO(rs_chars) *text = rs_printf("%s from %s", peer ? "known" : "unknown", rs_grpc_call_peer(call));
+    rs_grpc_send(call, rs_str_of(text));
+    rs_grpc_finish(call, RS_OK, NULL);
+}
+
+/* Over TLS; the client's certificate changes while the channel lives, the server's CA after that. */
+static void test_tls(void **state)
+{
+    struct world *w = *state;
+    static const struct rs_grpc_method who[] = { { .path = "/t.T/Who", .on_message = peer_echo } };
+    struct tls_fixture f, other;
+    tls_fixture_init(&f);
+    tls_fixture_init(&other);
+    RS_AUTO(SSL_CTX) *server = tls_fixture_ctx(&f, true, false), *foreign = tls_fixture_ctx(&other, true, false);
+    RS_AUTO(SSL_CTX) *plain = tls_fixture_ctx(&f, false, false), *mutual = tls_fixture_ctx(&f, false, true);
+    SSL_CTX_set_verify(server, SSL_VERIFY_PEER, NULL);             /* asked for, not required */
+    rs_grpc_server_free(w->server);
+    w->server = rs_grpc_server_new(w->loop, &(struct rs_grpc_server_config){ .tls = server, .methods = who, .n_methods = 1, .ctx = w });
+    rs_grpc_channel *first = w->channel;
+    w->channel = rs_grpc_channel_new(w->loop, w->target, plain, "localhost");
+    call(w, "/t.T/Who", NULL, RS_STR(""), 5000);
+    assert_int_equal(w->status.code, RS_OK);
+    assert_non_null(strstr(w->got.p, "unknown from 127.0.0.1:"));
+    rs_grpc_channel_set_tls(w->channel, mutual);
+    call(w, "/t.T/Who", NULL, RS_STR(""), 5000);
+    assert_int_equal(w->status.code, RS_OK);
+    assert_memory_equal(w->got.p, "known", 5);
+    rs_grpc_channel_free(w->channel);
+
+    w->channel = rs_grpc_channel_new(w->loop, w->target, plain, "not.this.host");
+    call(w, "/t.T/Who", NULL, RS_STR(""), 5000);
+    assert_int_equal(w->status.code, RS_UNAVAILABLE);
+    rs_grpc_channel_free(w->channel);
+    rs_grpc_server_set_tls(w->server, foreign);
+    w->channel = rs_grpc_channel_new(w->loop, w->target, plain, "localhost");
+    call(w, "/t.T/Who", NULL, RS_STR(""), 5000);
+    assert_int_equal(w->status.code, RS_UNAVAILABLE);
+    assert_non_null(strstr(w->status.msg, "connect to localhost"));
+    rs_grpc_channel_free(w->channel);
+    w->channel = first;
+    tls_fixture_done(&f);
+    tls_fixture_done(&other);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_unary), T(test_errors), T(test_deadlines), T(test_cancel), T(test_streaming), T(test_flow_control), T(test_many_calls),
-        T(test_client_gone), T(test_server_gone_and_back), T(test_drain), T(test_freed_inside), T(test_unix_and_bad_peers),
+        T(test_client_gone), T(test_server_gone_and_back), T(test_drain), T(test_freed_inside), T(test_unix_and_bad_peers), T(test_tls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
