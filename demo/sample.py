@@ -100,7 +100,7 @@ def _collector():
             "selector": {"matchLabels": {"app": "collector"}},
             "template": {"metadata": {"labels": {"app": "collector"}},
                          "spec": {"containers": [{"name": "collector", "image": "rootshift/echo", "args": ["collect"],
-                                                  "readinessProbe": {"httpGet": {"path": "/summary", "port": 7070}, "periodSeconds": 1}}]}}}),
+                                                  "readinessProbe": {"httpGet": {"path": "/ready", "port": 7070}, "periodSeconds": 1}}]}}}),
     ]
 
 

@@ -122,6 +122,8 @@ static void handle(void *ctx, rs_http_exchange *x)
         RS_AUTO(rs_chars) *on = rs_http_query(rs_http_query_raw(x), "on", 0);
         c->run = rs_streq(on, "true");
         reply(x, rs_json_pack("{s:b}", "run", c->run));
+    } else if (rs_streq(path, "/ready")) {
+        rs_http_reply(x, 200, "text/plain", RS_STR("ready\n"));
     } else if (rs_streq(path, "/summary")) {
         reply(x, summary(c));
     } else {

@@ -8,20 +8,18 @@
 #include "http/client.h"
 #include "io/resolve.h"
 
-enum { DEADLINE_MS = 1000, REPORT_MS = 500, FAILURES_MAX = 200 };
+enum { DEADLINE_MS = 1000, REPORT_MS = 500, RESOLVE_AGAIN_MS = 200, FAILURES_MAX = 200 };
 
 struct peer {
     echo_load *load;
     struct echo_target t;
     echo_connection *connection;
-    rs_timer *tick;
+    rs_timer *tick, *resolve;
     int64_t due_ms;                  /* monotonic time of the next request */
     unsigned long sent, failed;      /* since the last report */
     int64_t first_ok_ms, last_ok_ms; /* wall clock, since the last report; 0: none */
     unsigned long count;
 };
-
-struct flight { struct peer *peer; };
 
 struct echo_load {
     rs_loop *loop;
@@ -205,6 +203,8 @@ static void on_report_timer(void *ctx)
     post(l);
 }
 
+static void resolve(void *ctx);
+
 static void resolved(void *ctx, const char *address, const struct rs_err *why)
 {
     struct peer *p = ctx;
@@ -212,7 +212,13 @@ static void resolved(void *ctx, const char *address, const struct rs_err *why)
         p->t.address = rs_strdup(address);
         return;
     }
-    rs_log_warning("resolve %s: %s", p->t.host, why->msg);
+    rs_log_warning("%s", why->msg);
+    rs_timer_set(p->resolve, RESOLVE_AGAIN_MS);
+}
+
+static void resolve(void *ctx)
+{
+    struct peer *p = ctx;
     rs_resolve(p->load->loop, p->t.host, p->t.port, resolved, p);
 }
 
@@ -293,7 +299,8 @@ static int read_peers(echo_load *l, const char *text, struct rs_err *e)
             .expect = rs_strdup(rs_json_str(o, "expect")), .expect_path = rs_strdup(rs_json_str(o, "expectPath")) };
         p->connection = echo_connection_new(l->loop, &p->t, l->self);
         p->tick = rs_timer_new(l->loop, tick, p);
-        rs_resolve(l->loop, p->t.host, p->t.port, resolved, p);
+        p->resolve = rs_timer_new(l->loop, resolve, p);
+        resolve(p);
     }
     return 0;
 }

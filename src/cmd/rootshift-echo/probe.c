@@ -70,8 +70,8 @@ static void http_answer(struct ask *a, int status, rs_str body)
     struct rs_err e;
     RS_AUTO(json_t) *o = NULL;
     if (status != 200) {
-        char why[256];
-        snprintf(why, sizeof(why), "status %d: %.*s", status, (int)(body.n < 120 ? body.n : 120), body.p);
+        char why[400];
+        snprintf(why, sizeof(why), "status %d: %.*s", status, (int)(body.n < 360 ? body.n : 360), body.p);
         ask_over(a, why, NULL, NULL);
         return;
     }
