@@ -79,9 +79,9 @@ int rs_ca_answer_read(struct rs_ca_answer *ret, char *const *elements, size_t n,
     RS_AUTO(rs_bundle) *roots = NULL;
     RS_AUTO(rs_cert) *root = NULL;
     char digest[RS_DIGEST_TEXT];
+    rs_buf_init(&text, 4 * 1024 * 1024);
     if (n < 2)
         return RS_FAIL(e, RS_DATA_LOSS, "the CA's chain has %zu elements", n);
-    rs_buf_init(&text, 4 * 1024 * 1024);
     for (size_t i = 0; i < n; i++)
         rs_buf_addf(&text, "%s\n", elements[i]);
     if (text.over || rs_certs_parse(&all, rs_buf_str(&text), e) < 0 || rs_bundle_parse(&roots, rs_str_of(elements[n - 1]), e) < 0)
