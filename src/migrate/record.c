@@ -101,6 +101,17 @@ bool rs_phase_is_open(const struct rs_steps *s, enum rs_phase p)
     return true;
 }
 
+bool rs_record_is_over(const json_t *record)
+{
+    RS_AUTO_STEPS steps = rs_record_steps(record);
+    bool all_done = true, all_open = true;
+    for (size_t i = 0; i < steps.n; i++) {
+        all_done = all_done && steps.v[i].state == RS_STEP_DONE;
+        all_open = all_open && steps.v[i].state == RS_STEP_OPEN;
+    }
+    return all_done || all_open;
+}
+
 int rs_next_forward(const struct rs_steps *s, enum rs_phase until, struct rs_next *ret, struct rs_err *e)
 {
     for (size_t i = 0; i < s->n; i++)

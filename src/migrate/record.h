@@ -31,5 +31,7 @@ RS_MUST_USE int rs_next_forward(const struct rs_steps *s, enum rs_phase until, s
 /* Undoing the last phase that has anything to undo: its last step that is not open. RS_PRECONDITION when a completed phase
  * stands in the way. *ret_phase says which phase. */
 RS_MUST_USE int rs_next_back(const struct rs_steps *s, struct rs_next *ret, enum rs_phase *ret_phase, struct rs_err *e);
+/* All is done, or everything was undone: a new migration may begin. */
+bool rs_record_is_over(const json_t *record);
 bool rs_phase_is_done(const struct rs_steps *s, enum rs_phase p);
 bool rs_phase_is_open(const struct rs_steps *s, enum rs_phase p);     /* nothing done or intended in it */

@@ -18,9 +18,9 @@ static int install_act(struct rs_engine *g, const char *arg, struct rs_err *e)
 /* Bringing the new root back out is a removal: nothing under it may be alive (design rule 2). */
 static int install_undo(struct rs_engine *g, const char *arg, struct rs_err *e)
 {
-    if (rs_wait_removal_gate(g, true, e) < 0)
+    if (rs_wait_removal_gate(g, true, e) < 0 || W(g)->uninstall(CTX(g), rs_plan_revision(g, 0), e) < 0)
         return -1;
-    return W(g)->uninstall(CTX(g), rs_plan_revision(g, 0), e);
+    return rs_wait_gone(g, true, e);
 }
 
 static int move_namespace(struct rs_engine *g, const char *namespace, const char *revision, bool undo, struct rs_err *e)

@@ -50,18 +50,6 @@ static int parse_phase(const char *text, const enum rs_phase *allowed, size_t n,
     return RS_FAIL(e, RS_INVALID, "option --phase: \"%s\" is not a phase of this verb; see --help", text);
 }
 
-/* A record is over when all is done, or when everything was undone. */
-static bool record_is_over(const json_t *record)
-{
-    RS_AUTO_STEPS steps = rs_record_steps(record);
-    bool all_done = true, all_open = true;
-    for (size_t i = 0; i < steps.n; i++) {
-        all_done = all_done && steps.v[i].state == RS_STEP_DONE;
-        all_open = all_open && steps.v[i].state == RS_STEP_OPEN;
-    }
-    return all_done || all_open;
-}
-
 static int new_record(struct run *r, const struct rs_plan_options *options, struct rs_err *e)
 {
     if (!options->fleet_id)
@@ -133,7 +121,7 @@ int rs_cmd_migrate(int argc, char **argv)
     plan.n_overlays = overlays.n;
     if (run_start(&r, &e) < 0)
         return rs_cmd_fail(&e);
-    if ((!r.engine.record || record_is_over(r.engine.record)) && new_record(&r, &plan, &e) < 0)
+    if ((!r.engine.record || rs_record_is_over(r.engine.record)) && new_record(&r, &plan, &e) < 0)
         return rs_cmd_fail(&e);
     if (rs_engine_forward(&r.engine, phase, &e) < 0)
         return rs_cmd_fail(&e);

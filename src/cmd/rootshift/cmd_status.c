@@ -94,11 +94,11 @@ static void print_table(const json_t *out)
     if (json_is_null(rs_json_at(out, "migration")))
         puts("No migration in this cluster.");
     else
-        printf("Migration %s: %s -> %s, started %s by %s\n\n  %-18s %-44s %-13s %s\n", rs_json_str(out, "migration", "id"),
+        printf("Migration %s: %s -> %s, started %s by %s\n\n  %-18s %-60s %-13s %s\n", rs_json_str(out, "migration", "id"),
                rs_json_str(out, "migration", "from"), rs_json_str(out, "migration", "to"), rs_json_str(out, "migration", "startedAt"),
                rs_json_str(out, "migration", "by"), "PHASE", "STEP", "STATE", "SINCE");
     json_array_foreach(rs_json_at(out, "steps"), i, v)
-        printf("  %-18s %-44s %-13s %s\n", rs_json_str(v, "phase"), rs_json_str(v, "name"), rs_json_str(v, "state"),
+        printf("  %-18s %-60s %-13s %s\n", rs_json_str(v, "phase"), rs_json_str(v, "name"), rs_json_str(v, "state"),
                rs_json_str(v, "at") ? rs_json_str(v, "at") : "");
     printf("\n  %-36s %-14s %s\n", "REVISION", "ISSUED UNDER", "PROXIES");
     json_array_foreach(rs_json_at(out, "proxies"), i, v)
@@ -125,7 +125,7 @@ static int status(struct rs_session *s, enum rs_output output, struct rs_err *e)
             "startedAt", rs_json_str(record, "startedAt"), "by", rs_json_str(record, "by"),
             "from", rs_json_str(record, "plan", "from"), "to", rs_json_str(record, "plan", "to")));
         json_object_set_new(out, "steps", steps_json(record));
-        if (gates_json(s, record, out, e) < 0)
+        if (!rs_record_is_over(record) && gates_json(s, record, out, e) < 0)
             return -1;
     }
     if (output == RS_OUTPUT_JSON) {
