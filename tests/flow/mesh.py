@@ -70,6 +70,17 @@ class Mesh:
         self.cluster.delete()
 
 
+def host_pid(program, pod):
+    """Pid, as the host counts, of a program that runs in this pod: pid 1 of a container ignores signals from inside."""
+    for proc in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if (proc / "exe").resolve().name == program and f"POD_NAME={pod}".encode() in (proc / "environ").read_bytes().split(b"\0"):
+                return int(proc.name)
+        except OSError:
+            continue
+    raise AssertionError(f"no {program} in pod {pod}")
+
+
 def eventually(condition, what, timeout=60, pause=0.3):
     """First true value of condition()."""
     end = time.monotonic() + timeout

@@ -1,9 +1,12 @@
 """The switch gate stays shut and names the pod while one proxy is behind, stale or unreadable; released, it opens."""
 import json
+import os
+import signal
 
 import pytest
+import yaml
 
-from mesh import FLEET, REVISION_1, Mesh, eventually
+from mesh import FLEET, REVISION_1, Mesh, eventually, host_pid
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -30,11 +33,6 @@ def assert_shut_by(mesh, pod):
 
 def wait_open(mesh):
     return eventually(lambda: switch_gate(mesh)["open"], "the switch gate opens", timeout=90)
-
-
-def proxy_pid(mesh, namespace, pod, name):
-    """Pid, inside the container, of a process of the istio-proxy container."""
-    return mesh.exec(namespace, pod, "pgrep", "-o", "-x", name).stdout.strip()
 
 
 def test_install_of_mesh_ca_is_refused_before_distribution(mesh):
@@ -65,13 +63,12 @@ def test_a_deployment_that_was_never_restarted(mesh):
 
 def test_an_agent_that_stopped_before_a_third_root_came(mesh):
     pod = mesh.pod("storefront", "catalog")
-    agent = proxy_pid(mesh, "storefront", pod, "rootshift-agent")
-    mesh.exec("storefront", pod, "kill", "-STOP", agent)
+    agent = host_pid("rootshift-agent", pod)
+    os.kill(agent, signal.SIGSTOP)
     third = mesh.cluster.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null",
                              "-subj", "/O=third", "-days", "10").stdout
     name = f"istio-{REVISION_1}"
     config = mesh.cluster.api(f"/api/v1/namespaces/istio-system/configmaps/{name}")
-    import yaml
     parsed = yaml.safe_load(config["data"]["mesh"])
     parsed.setdefault("caCertificates", []).append({"pem": third})
     mesh.cluster.api(f"/api/v1/namespaces/istio-system/configmaps/{name}", method="PATCH", content_type="application/merge-patch+json",
@@ -80,15 +77,15 @@ def test_an_agent_that_stopped_before_a_third_root_came(mesh):
     gate = eventually(lambda: (lambda g: g if not g["open"] and [r["object"] for r in g["reasons"]] == [f"storefront/{pod}"] else None)(switch_gate(mesh)),
                       "only the stopped agent's pod shuts the gate", timeout=90)
     assert gate["ready"] == gate["total"] - 1
-    mesh.exec("storefront", pod, "kill", "-CONT", agent)
+    os.kill(agent, signal.SIGCONT)
     wait_open(mesh)
 
 
 def test_an_envoy_that_stopped_while_being_read(mesh):
     pod = mesh.pod("logistics", "stock")
-    envoy = proxy_pid(mesh, "logistics", pod, "envoy")
-    mesh.exec("logistics", pod, "kill", "-STOP", envoy)
+    envoy = host_pid("envoy", pod)
+    os.kill(envoy, signal.SIGSTOP)
     gate = assert_shut_by(mesh, pod)
     assert any("unknown" in r["reason"] for r in gate["reasons"] if pod in r["object"])
-    mesh.exec("logistics", pod, "kill", "-CONT", envoy)
+    os.kill(envoy, signal.SIGCONT)
     wait_open(mesh)
