@@ -78,7 +78,7 @@ class Guide:
     def all_pods(self, check_name, words):
         def right():
             code, out = self.migrate_ca(check_name)
-            lines = [l for l in out.splitlines() if "." in l and (l.startswith(" - ") or "trust domain" in l)]
+            lines = [l for l in out.splitlines() if l.startswith(" - ") or ("trust domain" in l and not l.startswith("Checking"))]
             return out if lines and all(words in l for l in lines) else None
         out = eventually(right, f"{check_name} says {words} for every pod", timeout=60, pause=1)
         assert re.search(r"^Namespace: storefront$", out, re.M)
