@@ -14,7 +14,7 @@ struct rs_task {
     rs_loop *loop;
     struct rs_task_ops ops;
     void *ctx;
-    char *dir, *id, *runc_root;
+    char *dir, *id, *socket, *runc_root;
     int fd;
     rs_fd_watch *watch;
     rs_timer *soon;                    /* the record of an adopted task is read in the next round */
@@ -32,6 +32,7 @@ static void clear_away(rs_task *t)
     struct rs_err e;
     pid_t pid;
 
+    unlink(t->socket);
     if (rs_proc_start(&spec, &pid, &e) == 0)
         rs_loop_on_child(t->loop, pid, ignore_child, NULL);
     else
@@ -120,7 +121,7 @@ static rs_task *task_new(rs_loop *loop, const struct rs_task_place *at, const st
 {
     rs_task *t = rs_new(rs_task);
 
-    *t = (rs_task){ .loop = loop, .ops = *ops, .ctx = ctx, .dir = rs_strdup(at->dir), .id = rs_strdup(at->id), .runc_root = rs_strdup(at->runc_root), .fd = -1 };
+    *t = (rs_task){ .loop = loop, .ops = *ops, .ctx = ctx, .dir = rs_strdup(at->dir), .id = rs_strdup(at->id), .socket = rs_strdup(at->socket), .runc_root = rs_strdup(at->runc_root), .fd = -1 };
     rs_buf_init(&t->in, 16 * RS_SHIM_LINE);
     return t;
 }
@@ -194,6 +195,7 @@ void rs_task_free(rs_task *t)
     rs_buf_done(&t->in);
     free(t->dir);
     free(t->id);
+    free(t->socket);
     free(t->runc_root);
     free(t);
 }
