@@ -56,10 +56,36 @@ static void read_set(struct set *s, const json_t *o)
 static json_t *template_without_hash(const json_t *o)
 {
     json_t *t = json_deep_copy(rs_json_at(o, "spec", "template"));
-    json_t *labels = rs_json_at(t, "metadata", "labels");
-    json_object_del(labels, "pod-template-hash");
-    if (json_is_object(labels) && json_object_size(labels) == 0)
-        json_object_del(json_object_get(t, "metadata"), "labels");
+    json_object_del(rs_json_at(t, "metadata", "labels"), "pod-template-hash");
+    return t;
+}
+
+static bool empty(const json_t *v)
+{
+    return json_is_null(v) || (json_is_object(v) && json_object_size(v) == 0) || (json_is_array(v) && json_array_size(v) == 0);
+}
+
+/* What a typed client sends back differs from what it got: "creationTimestamp": null, "resources": {}. For comparing, nothing
+ * and something empty are the same. */
+static void strip_empty(json_t *o)
+{
+    const char *key;
+    json_t *v;
+    void *next;
+    size_t i;
+    json_array_foreach(o, i, v)
+        strip_empty(v);
+    json_object_foreach_safe(o, next, key, v) {
+        strip_empty(v);
+        if (empty(v))
+            json_object_del(o, key);
+    }
+}
+
+static json_t *canonical_template(const json_t *o)
+{
+    json_t *t = template_without_hash(o);
+    strip_empty(t);
     return t;
 }
 
@@ -85,9 +111,9 @@ static void begin(struct pass *p, const struct rs_rollout *in)
     for (size_t i = 0; i < in->n_sets; i++)
         read_set(&p->v[p->n++], in->sets[i]);
     qsort(p->v, p->n, sizeof(*p->v), by_age);
-    RS_AUTO(json_t) *wanted = template_without_hash(p->d);
+    RS_AUTO(json_t) *wanted = canonical_template(p->d);
     for (size_t i = 0; i < p->n && !p->current; i++) {
-        RS_AUTO(json_t) *has = template_without_hash(p->v[i].o);
+        RS_AUTO(json_t) *has = canonical_template(p->v[i].o);
         if (json_equal(wanted, has))
             p->current = &p->v[i];
     }
@@ -201,7 +227,7 @@ static bool name_taken(const struct pass *p, const char *name)
 
 static void make_current(struct pass *p)
 {
-    RS_AUTO(json_t) *template = template_without_hash(p->d);
+    RS_AUTO(json_t) *template = canonical_template(p->d);
     RS_AUTO(rs_chars) *hash = NULL, *name = NULL;
     for (int64_t salt = rs_json_int(p->status, 0, "collisionCount");; salt++) {
         free(hash);

@@ -1,5 +1,6 @@
 #include "io/listen.h"
 
+#include <fcntl.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/stat.h>
@@ -89,6 +90,7 @@ rs_listener *rs_listener_new(rs_loop *loop, int fd, void (*fn)(void *ctx, int fd
     l->fn = fn;
     l->ctx = ctx;
     l->retry = rs_timer_new(loop, listener_start, l);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);     /* an inherited socket may block, and so would the loop */
     listener_start(l);
     return l;
 }
