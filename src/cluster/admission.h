@@ -14,7 +14,6 @@ struct rs_admission_request {
     const struct rs_user *user;
     json_t *object;                /* owned by the caller; NULL for DELETE */
     const json_t *old;             /* NULL for CREATE */
-    json_t *options;               /* CreateOptions and the like, may be NULL */
     bool dry_run;
     json_t *warnings;              /* out: array of texts, or NULL */
 };

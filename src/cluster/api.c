@@ -27,7 +27,6 @@ void rs_call_free(rs_api_call *c)
     free(c->query);
     free(c->content_type);
     json_decref(c->body);
-    json_decref(c->options);
     json_decref(c->old);
     json_decref(c->object);
     json_decref(c->admission.warnings);
@@ -286,6 +285,8 @@ static bool parse_path(rs_api_call *c, const char *path)
     size_t n = 0, i = 1;
     while (v[n])
         n++;
+    if (n > 2 && !*v[n - 1])
+        n--;                                   /* a trailing slash, as behind /proxy/ */
     const char *group = NULL;
     if (n > 3 && rs_streq(v[1], "api")) {
         group = "";
@@ -294,7 +295,7 @@ static bool parse_path(rs_api_call *c, const char *path)
         group = v[2];
         i = 3;
     }
-    bool ok = group != NULL && *v[n - 1];
+    bool ok = group != NULL;
     if (ok) {
         c->version = rs_strdup(v[i++]);
         bool scoped = rs_streq(v[i], "namespaces") && n > i + 2 && strcmp(v[i + 2], "status") && strcmp(v[i + 2], "finalize");
@@ -380,9 +381,8 @@ static bool known_subresource(const rs_api_call *c)
            (rs_streq(c->sub, "token") && rs_streq(c->res->key, "serviceaccounts"));
 }
 
-static json_t *not_allowed(const rs_api_call *c)
+static json_t *not_allowed(void)
 {
-    (void)c;
     return rs_status(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
 }
 
@@ -395,12 +395,12 @@ static void dispatch(rs_api_call *c)
     if (!refusal && !connect && !known_subresource(c))
         refusal = rs_status(404, "NotFound", "the server could not find the requested resource");
     if (!refusal && review && c->verb != RS_VERB_CREATE)
-        refusal = not_allowed(c);
+        refusal = not_allowed();
     bool post_sub = rs_streq(c->sub, "token") || rs_streq(c->sub, "binding") || rs_streq(c->sub, "eviction");
     if (!refusal && !connect && c->sub && (post_sub ? c->verb != RS_VERB_CREATE : c->verb == RS_VERB_CREATE || c->verb == RS_VERB_DELETE))
-        refusal = not_allowed(c);
+        refusal = not_allowed();
     if (!refusal && c->verb == RS_VERB_CREATE && !c->sub && (c->name || (c->all_namespaces && !review)))
-        refusal = not_allowed(c);
+        refusal = not_allowed();
     if (refusal)
         rs_call_refuse(c, refusal);
     else if (connect)
@@ -469,7 +469,7 @@ static void handle(void *ctx, rs_http_exchange *x)
     if (!parse_path(c, rs_http_path(x)))
         refusal = rs_status(404, "NotFound", "the server could not find the requested resource");
     else if (!choose_verb(c, rs_http_method(x)))
-        refusal = not_allowed(c);
+        refusal = not_allowed();
     else if (!is_connect(c) && !negotiate(rs_http_header(x, "accept"), &c->shape))
         refusal = rs_status(406, "NotAcceptable", "only the following media types are accepted: application/json");
     if (refusal) {

@@ -52,7 +52,7 @@ typedef struct rs_api_call {
     enum rs_shape shape;
     char *query;
     /* Writes: the body, the state it is based on, and what is to be stored (storage version). */
-    json_t *body, *options, *old, *object;
+    json_t *body, *old, *object;
     char *content_type;
     uint64_t old_rv;
     int attempts;

@@ -147,6 +147,7 @@ void rs_table_add(json_t *table, const struct rs_resource *res, const char *vers
         json_array_append_new(cells, json_string(rs_object_name(doc)));
         json_array_append_new(cells, rs_cell_age(rs_json_str(doc, "metadata", "creationTimestamp")));
     }
-    json_array_append_new(json_object_get(table, "rows"), rs_json_pack("{s:o, s:{s:s, s:s, s:O}}", "cells", cells, "object",
-        "kind", "PartialObjectMetadata", "apiVersion", "meta.k8s.io/v1", "metadata", json_object_get(doc, "metadata")));
+    json_t *meta = json_object_get(doc, "metadata");
+    json_array_append_new(json_object_get(table, "rows"), rs_json_pack("{s:o, s:{s:s, s:s, s:o}}", "cells", cells, "object",
+        "kind", "PartialObjectMetadata", "apiVersion", "meta.k8s.io/v1", "metadata", meta ? json_incref(meta) : json_object()));
 }

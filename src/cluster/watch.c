@@ -239,7 +239,7 @@ void rs_api_watch(rs_api_call *c)
     arm_timers(w);
     if (all) {
         send_all(w);
-    } else if (!rs_store_replay(c->api->store, rv, tell, w)) {
+    } else if (rv > rs_store_rv(c->api->store) || !rs_store_replay(c->api->store, rv, tell, w)) {
         send_json(w, "ERROR", rs_status(410, "Expired", "too old resource version: %llu (%llu)", (unsigned long long)rv,
                                         (unsigned long long)rs_store_rv(c->api->store)));
         watch_end(w);
