@@ -3,6 +3,7 @@ import argparse
 import contextlib
 import json
 import pathlib
+import shutil
 import sys
 import threading
 import time
@@ -173,10 +174,9 @@ def main():
     args = options.parse_args()
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    for old in [out / "report.json", *(out / "migration").glob("*.yaml")]:
-        old.unlink(missing_ok=True)
+    Cluster(args.name, args.bin, out).delete()
+    shutil.rmtree(out)
     cluster = Cluster(args.name, args.bin, out)
-    cluster.delete()
     demo = Demo(cluster, out)
     stop = threading.Event()
     threading.Thread(target=demo.ticker, args=(stop,), daemon=True).start()
