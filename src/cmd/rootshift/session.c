@@ -8,8 +8,11 @@ int rs_session_open(struct rs_session *s, struct rs_err *e)
     struct rs_kube_config config;
     if (s->kubeconfig && !*s->kubeconfig)
         return RS_FAIL(e, RS_INVALID, "option --kubeconfig is empty");
-    if (rs_kube_config_load(&config, s->kubeconfig, s->context, e) < 0)
+    if (rs_kube_config_load(&config, s->kubeconfig, s->context, e) < 0) {
+        if (e->code == RS_NOT_FOUND)
+            e->code = RS_INVALID;            /* what was named does not exist: bad input */
         return -1;
+    }
     s->loop = rs_loop_new();
     int rc = rs_kube_new(&s->kube, s->loop, &config, e);
     rs_kube_config_done(&config);

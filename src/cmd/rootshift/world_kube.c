@@ -204,7 +204,8 @@ static int take_lease(struct rs_world_kube *w, const char *actor, struct rs_err 
 int rs_world_lock(struct rs_world_kube *w, const char *actor, struct rs_err *e)
 {
     if (take_lease(w, actor, e) < 0)
-        return rs_err_wrap(e, "Lease istio-system/rootshift-migration");
+        return e->code == RS_NOT_FOUND ? RS_FAIL(e, RS_PRECONDITION, "no mesh in this cluster: namespace istio-system is missing; install a control plane first")
+                                       : rs_err_wrap(e, "Lease istio-system/rootshift-migration");
     w->locked = true;
     w->renewed_ms = rs_mono_ms();
     return 0;
