@@ -15,7 +15,14 @@ class Mesh:
 
     def __init__(self, peer, envoy):
         self.old, self.new = CA("cluster.local"), CA("Mesh CA")
-        self.net = net = Net(peer("ads_server"), envoy)
+        self.net = Net(peer("ads_server"), envoy)
+        try:
+            self.build(self.net)
+        except BaseException:
+            self.net.close()
+            raise
+
+    def build(self, net):
         self.web = Pod(net, "web", "shop", "10.244.1.2")
         self.client = Pod(net, "client", "shop", "10.244.1.3")
         self.evil = Pod(net, "evil", "other", "10.244.1.4")
