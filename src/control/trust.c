@@ -22,8 +22,11 @@ struct rs_trust {
     bool own_failed, mesh_failed, multi_root;
     bool rewrite;                                /* the ConfigMap is not what we acknowledged */
     const char *secret_name;                     /* NULL: no Secret when we started */
-    int64_t secret_read_ms;
+    int64_t secret_read_ms;                      /* 0: not a source, because our CA is on */
+    int64_t reading_ms;                          /* the knowledge that the reading under way will have */
+    bool secret_stale;                           /* another replica has read the Secrets since: read again before judging */
 
+    rs_bundle *foreign;                          /* roots of CAs that other replicas have started since; never NULL */
     struct rs_trust_state record;                /* as last acknowledged; roots NULL before the first */
     struct rs_trust_state wanted;                /* being written */
     json_t *object;                              /* the ConfigMap as last seen; NULL: none */
@@ -251,16 +254,62 @@ static size_t gather(const rs_trust *t, struct rs_trust_source *v)
 {
     size_t n = 0;
     if (t->own || t->own_failed)
-        v[n++] = (struct rs_trust_source){ RS_SOURCE_OWN_CA, t->own, t->own_failed, 0 };
+        v[n++] = (struct rs_trust_source){ RS_SOURCE_OWN_CA, t->own, t->own_failed };
     if (t->own_failed) {           /* its root may have come to us under the name of a Secret before */
-        v[n++] = (struct rs_trust_source){ "cacerts", NULL, true, 0 };
-        v[n++] = (struct rs_trust_source){ "istio-ca-secret", NULL, true, 0 };
+        v[n++] = (struct rs_trust_source){ "cacerts", NULL, true };
+        v[n++] = (struct rs_trust_source){ "istio-ca-secret", NULL, true };
     }
     if (t->mesh || t->mesh_failed)
-        v[n++] = (struct rs_trust_source){ RS_SOURCE_MESH_CONFIG, t->mesh, t->mesh_failed, 0 };
+        v[n++] = (struct rs_trust_source){ RS_SOURCE_MESH_CONFIG, t->mesh, t->mesh_failed };
     if (t->secret)
-        v[n++] = (struct rs_trust_source){ t->secret_name, t->secret, false, t->secret_read_ms };
+        v[n++] = (struct rs_trust_source){ t->secret_name, t->secret, false };
+    v[n++] = (struct rs_trust_source){ NULL, t->foreign, false };
     return n;
+}
+
+/* ---- the Secrets once more ---- */
+
+static const char *const secrets[] = { "cacerts", "istio-ca-secret" };
+static void read_next(rs_trust *t, size_t i);
+
+static void on_read(rs_trust *t, size_t i, json_t *answer, const struct rs_err *why)
+{
+    struct rs_err e;
+    rs_bundle *roots = NULL;
+    t->call = NULL;
+    if (why && why->code != RS_NOT_FOUND) {
+        soon(t, RETRY_MS);
+        return;
+    }
+    if (why && i + 1 < RS_COUNT(secrets)) {
+        read_next(t, i + 1);
+        return;
+    }
+    if (!why && rs_ca_roots_read(&roots, answer, &e) < 0) {        /* broken is not gone: what we have stays */
+        event(t, "SourceFailed", e.msg);
+        roots = t->secret ? rs_bundle_ref(t->secret) : NULL;
+    }
+    rs_bundle_unref(t->secret);
+    t->secret = roots;
+    t->secret_name = roots ? secrets[i] : NULL;
+    t->secret_read_ms = t->reading_ms;         /* as old as the other replica's knowledge, so that it need not follow us */
+    t->secret_stale = t->record.read_ms > t->reading_ms;
+    soon(t, 0);
+}
+
+static void on_cacerts(void *ctx, json_t *answer, const struct rs_err *why) { on_read(ctx, 0, answer, why); }
+static void on_self_signed(void *ctx, json_t *answer, const struct rs_err *why) { on_read(ctx, 1, answer, why); }
+
+static void read_next(rs_trust *t, size_t i)
+{
+    RS_AUTO(rs_chars) *path = rs_printf("/api/v1/namespaces/%s/secrets/%s", t->namespace, secrets[i]);
+    t->call = rs_kube_start(t->kube, "GET", path, NULL, NULL, i == 0 ? on_cacerts : on_self_signed, t);
+}
+
+static void read_again(rs_trust *t)
+{
+    t->reading_ms = t->record.read_ms;
+    read_next(t, 0);
 }
 
 static void work(void *ctx)
@@ -270,7 +319,13 @@ static void work(void *ctx)
     struct rs_err e;
     if (t->call)
         return;
-    if (rs_trust_next(&t->wanted, t->record.roots ? &t->record : NULL, sources, gather(t, sources), gate, recorded, t, rs_now_ms(), &e) < 0) {
+    if (t->secret_stale) {
+        if (t->record.roots)
+            publish(t);                        /* what is recorded is true whatever we find */
+        read_again(t);
+        return;
+    }
+    if (rs_trust_next(&t->wanted, t->record.roots ? &t->record : NULL, sources, gather(t, sources), t->secret_read_ms, gate, recorded, t, rs_now_ms(), &e) < 0) {
         rs_log_error("trust bundle stays as it is: %s", e.msg);
         soon(t, AGAIN_MS);
         return;
@@ -301,6 +356,22 @@ static void on_issued(void *ctx, const json_t *old, const json_t *now, bool fina
         soon(t, DEBOUNCE_MS);
 }
 
+/* A CA that another replica has started is not ours to judge. */
+static void note_foreign(rs_trust *t, const struct rs_trust_state *seen)
+{
+    for (size_t i = 0; t->record.roots && i < rs_bundle_count(seen->roots); i++) {
+        char digest[RS_DIGEST_TEXT];
+        rs_cert *root = rs_bundle_root(seen->roots, i);
+        const json_t *names = json_object_get(seen->sources, rs_digest_text(rs_cert_digest(root), digest));
+        RS_AUTO(rs_bundle) *one = rs_bundle_of(root), *more = NULL;
+        struct rs_err ignored;
+        if (!listed(names, RS_SOURCE_OWN_CA) || rs_bundle_has(t->record.roots, rs_cert_digest(root)) || rs_bundle_union(&more, t->foreign, one, &ignored) < 0)
+            continue;
+        rs_bundle_unref(t->foreign);
+        t->foreign = rs_take(more);
+    }
+}
+
 static void on_bundles(void *ctx, const json_t *old, const json_t *now, bool final)
 {
     rs_trust *t = ctx;
@@ -324,6 +395,8 @@ static void on_bundles(void *ctx, const json_t *old, const json_t *now, bool fin
         rs_log_warning("%s; it is written again", e.msg);
         t->rewrite = true;
     } else {
+        note_foreign(t, &seen);
+        t->secret_stale |= t->secret_read_ms && seen.read_ms > t->secret_read_ms;
         rs_trust_state_done(&t->record);
         t->record = seen;
     }
@@ -352,7 +425,7 @@ static int read_secret(rs_trust *t, const struct rs_trust_config *config, struct
 {
     if (config->ca_enabled)
         return 0;
-    t->secret_read_ms = rs_now_ms();
+    t->secret_read_ms = rs_now_ms() > t->record.read_ms ? rs_now_ms() : t->record.read_ms + 1;     /* later than all before, whatever our clock says */
     return rs_istio_ca_roots(&t->secret, &t->secret_name, t->kube, t->namespace, e);
 }
 
@@ -380,7 +453,7 @@ int rs_trust_new(rs_trust **ret, rs_kube *k, const struct rs_trust_config *confi
     rs_trust *t = rs_new(rs_trust);
     *t = (rs_trust){ .kube = k, .ops = *ops, .ctx = ctx, .namespace = rs_strdup(config->namespace), .multi_root = config->multi_root,
                      .name = suffix ? rs_printf("istio-trust-bundle-%s", config->revision) : rs_strdup("istio-trust-bundle"),
-                     .own_failed = config->ca_enabled && !config->own_roots, .told = json_object(),
+                     .own_failed = config->ca_enabled && !config->own_roots, .told = json_object(), .foreign = rs_bundle_empty(),
                      .retired = rs_new_array(char *, 1), .kept = rs_new_array(char *, 1) };
     t->collection = rs_printf("/api/v1/namespaces/%s/configmaps", t->namespace);
     t->path = rs_printf("%s/%s", t->collection, t->name);
@@ -415,6 +488,7 @@ void rs_trust_free(rs_trust *t)
     rs_bundle_unref(t->own);
     rs_bundle_unref(t->mesh);
     rs_bundle_unref(t->secret);
+    rs_bundle_unref(t->foreign);
     rs_bundle_unref(t->published);
     rs_strv_free(t->retired);
     rs_strv_free(t->kept);

@@ -15,7 +15,7 @@ void rs_trust_state_done(struct rs_trust_state *s)
 
 bool rs_trust_state_eq(const struct rs_trust_state *a, const struct rs_trust_state *b)
 {
-    return rs_bundle_eq(a->roots, b->roots) && json_equal(a->sources, b->sources) && json_equal(a->retired, b->retired) && json_equal(a->kept, b->kept);
+    return a->read_ms == b->read_ms && rs_bundle_eq(a->roots, b->roots) && json_equal(a->sources, b->sources) && json_equal(a->retired, b->retired) && json_equal(a->kept, b->kept);
 }
 
 static int read_json(json_t **ret, const json_t *configmap, const char *key, bool array, struct rs_err *e)
@@ -71,6 +71,8 @@ int rs_trust_state_read(struct rs_trust_state *ret, const json_t *configmap, str
     if (r == 0)
         r = read_json(&s.retired, configmap, "retired", true, e);
     s.kept = read_kept(rs_configmap_value(configmap, "kept"));
+    if (!rs_time_parse(rs_configmap_value(configmap, "readAt"), &s.read_ms))
+        s.read_ms = 0;
     if (r < 0)
         rs_trust_state_done(&s);
     else
@@ -82,8 +84,11 @@ json_t *rs_trust_state_data(const struct rs_trust_state *s)
 {
     RS_AUTO(rs_chars) *sources = rs_json_text(s->sources), *retired = rs_json_text(s->retired), *kept = kept_text(s->kept);
     json_t *data = rs_json_pack("{s:s, s:s, s:s}", "roots.pem", rs_bundle_pem(s->roots), "sources", sources, "retired", retired);
+    char at[RS_TIME_TEXT];
     if (*kept)
         rs_json_set_str(data, "kept", kept);
+    if (s->read_ms)
+        rs_json_set_str(data, "readAt", rs_time_text_ms(s->read_ms, at));
     return data;
 }
 
@@ -97,15 +102,14 @@ struct next {
     struct rs_trust_state *ret;
 };
 
-static int64_t retired_at(const json_t *retired, const char *digest)
+static bool is_retired(const json_t *retired, const char *digest)
 {
     size_t i;
     json_t *one;
-    int64_t at;
     json_array_foreach((json_t *)retired, i, one)
         if (rs_streq(rs_json_str(one, "sha256"), digest))
-            return rs_time_parse(rs_json_str(one, "at"), &at) ? at : 1;
-    return 0;
+            return true;
+    return false;
 }
 
 static void unretire(json_t *retired, const char *digest)
@@ -135,20 +139,21 @@ static bool has_name(const json_t *list, const char *name)
     return false;
 }
 
-/* A retirement that was recorded after a source was read for the only time is newer knowledge than that source. */
-static bool overruled(const struct next *n, const struct rs_trust_source *s, const char *digest)
-{
-    int64_t at = n->now ? retired_at(n->now->retired, digest) : 0;
-    return at && s->read_ms && at > s->read_ms;
-}
-
 /* Names of the sources that have the root now; new reference, empty when it has none. */
-static json_t *sources_of(const struct next *n, const rs_digest *root, const char *digest)
+static json_t *sources_of(const struct next *n, const rs_digest *root, const json_t *before)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < n->n_sources; i++)
-        if (n->sources[i].roots && rs_bundle_has(n->sources[i].roots, root) && !overruled(n, &n->sources[i], digest))
-            add_name(list, n->sources[i].name);
+    bool foreign = false;
+    for (size_t i = 0; i < n->n_sources; i++) {
+        const struct rs_trust_source *s = &n->sources[i];
+        if (!s->roots || !rs_bundle_has(s->roots, root))
+            continue;
+        if (s->name)
+            add_name(list, s->name);
+        foreign |= !s->name;
+    }
+    if (json_array_size(list) == 0 && foreign && before && n->now && rs_bundle_has(n->now->roots, root))
+        json_array_extend(list, (json_t *)before);
     return list;
 }
 
@@ -156,7 +161,7 @@ static json_t *sources_of(const struct next *n, const rs_digest *root, const cha
 static bool may_have_source(const struct next *n, const json_t *before)
 {
     for (size_t i = 0; i < n->n_sources; i++)
-        if (n->sources[i].failed && has_name(before, n->sources[i].name))
+        if (n->sources[i].failed && n->sources[i].name && has_name(before, n->sources[i].name))
             return true;
     return false;
 }
@@ -174,9 +179,9 @@ static bool judge(const struct next *n, const rs_digest *root, rs_trust_gate gat
     char digest[RS_DIGEST_TEXT];
     rs_digest_text(root, digest);
     const json_t *before = n->now ? json_object_get(n->now->sources, digest) : NULL;
-    RS_AUTO(json_t) *names = sources_of(n, root, digest);
+    RS_AUTO(json_t) *names = sources_of(n, root, before);
     bool has_source = json_array_size(names) > 0, was_recorded = has_name(before, RS_SOURCE_RECORDS) || recorded(ctx, root);
-    if (!has_source && n->now && retired_at(n->now->retired, digest))
+    if (!has_source && n->now && is_retired(n->now->retired, digest))
         return false;
     if (was_recorded)
         add_name(names, RS_SOURCE_RECORDS);
@@ -205,7 +210,7 @@ static int candidates(rs_bundle **ret, const struct next *n, struct rs_err *e)
     RS_AUTO(rs_bundle) *all = n->now ? rs_bundle_ref(n->now->roots) : rs_bundle_empty();
     for (size_t i = 0; i < n->n_sources; i++) {
         RS_AUTO(rs_bundle) *more = NULL;
-        if (!n->sources[i].roots)
+        if (!n->sources[i].roots || !n->sources[i].name)
             continue;
         if (rs_bundle_union(&more, all, n->sources[i].roots, e) < 0)
             return -1;
@@ -217,10 +222,11 @@ static int candidates(rs_bundle **ret, const struct next *n, struct rs_err *e)
 }
 
 int rs_trust_next(struct rs_trust_state *ret, const struct rs_trust_state *now, const struct rs_trust_source *sources, size_t n_sources,
-                  rs_trust_gate gate, rs_trust_recorded recorded, void *ctx, int64_t now_ms, struct rs_err *e)
+                  int64_t read_ms, rs_trust_gate gate, rs_trust_recorded recorded, void *ctx, int64_t now_ms, struct rs_err *e)
 {
     struct rs_trust_state next = {
         .sources = json_object(), .kept = json_object(), .retired = now ? json_deep_copy(now->retired) : json_array(),
+        .read_ms = now && now->read_ms > read_ms ? now->read_ms : read_ms,
     };
     struct next n = { now, sources, n_sources, now_ms, &next };
     RS_AUTO(rs_bundle) *all = NULL;

@@ -26,7 +26,7 @@ static struct rs_trust_state next(const struct rs_trust_state *now, const struct
 {
     struct rs_err e;
     struct rs_trust_state s;
-    ASSERT_OK(rs_trust_next(&s, now, sources, n, gate, recorded, w, at, &e));
+    ASSERT_OK(rs_trust_next(&s, now, sources, n, at, gate, recorded, w, at, &e));
     /* What is written reads back equal. */
     RS_AUTO(json_t) *cm = rs_json_pack("{s:{s:s}, s:o}", "metadata", "name", "x", "data", rs_trust_state_data(&s));
     struct rs_trust_state back;
@@ -46,8 +46,8 @@ static void life_of_a_root(void **state)
     char text[RS_DIGEST_TEXT];
     rs_digest_text(da, text);
     struct world w = { .recorded = da };
-    const struct rs_trust_source both[] = { { "istio-ca-secret", old, false, NOW }, { RS_SOURCE_MESH_CONFIG, new, false, 0 } };
-    const struct rs_trust_source failed[] = { { "istio-ca-secret", NULL, true, 0 }, both[1] };
+    const struct rs_trust_source both[] = { { "istio-ca-secret", old, false }, { RS_SOURCE_MESH_CONFIG, new, false } };
+    const struct rs_trust_source failed[] = { { "istio-ca-secret", NULL, true }, both[1] };
 
     STATE s1 = next(NULL, both, 2, &w, NOW);
     assert_int_equal(rs_bundle_count(s1.roots), 2);
@@ -70,17 +70,20 @@ static void life_of_a_root(void **state)
     STATE s4 = next(&s3, both + 1, 1, &w, NOW + 3);
     assert_true(rs_bundle_eq(s4.roots, new) && json_object_size(s4.kept) == 0);
     assert_string_equal(rs_json_str(json_array_get(s4.retired, 0), "sha256"), text);
-    STATE s5 = next(&s4, both + 1, 1, &w, NOW + 4);
+    STATE s5 = next(&s4, both + 1, 1, &w, NOW + 3);
     assert_true(rs_trust_state_eq(&s5, &s4));
 
-    /* A replica that read the Secret before that yields to the record; one that reads it afterwards brings the root back. */
-    STATE s6 = next(&s4, both, 2, &w, NOW + 5);
-    assert_true(rs_trust_state_eq(&s6, &s4));
-    const struct rs_trust_source again[] = { { "istio-ca-secret", old, false, NOW + 6 }, both[1] };
-    STATE s7 = next(&s4, again, 2, &w, NOW + 7);
+    /* The source is back, and with it the root. */
+    STATE s7 = next(&s4, both, 2, &w, NOW + 7);
     assert_true(rs_bundle_eq(s7.roots, s1.roots) && json_array_size(s7.retired) == 0);
+    /* A replica beside one that has started a CA under a root leaves that root to it, and does not bring back what was retired. */
+    const struct rs_trust_source elder[] = { both[1], { NULL, old, false } };
+    STATE s9 = next(&s7, elder, 2, &w, NOW + 7);
+    assert_true(rs_trust_state_eq(&s9, &s7));
+    STATE s10 = next(&s4, elder, 2, &w, NOW + 3);
+    assert_true(rs_trust_state_eq(&s10, &s4));
     /* The CA that signs here is never overruled. */
-    const struct rs_trust_source own[] = { { RS_SOURCE_OWN_CA, old, false, 0 }, both[1] };
+    const struct rs_trust_source own[] = { { RS_SOURCE_OWN_CA, old, false }, both[1] };
     STATE s8 = next(&s4, own, 2, &w, NOW + 8);
     assert_true(rs_bundle_eq(s8.roots, s1.roots) && json_array_size(s8.retired) == 0);
 }
