@@ -299,7 +299,7 @@ def test_node_killed(cluster):
     """Pods, their readiness and their logs go on; what ended while the node was away is known."""
     c = cluster
     c.pod("stays", container("a", "sh", "-c", "i=0; while true; do echo $i; i=$((i+1)); sleep 0.05; done", readinessProbe={"exec": {"command": ["true"]}, "periodSeconds": 1}),
-          container("b", "sh", "-c", "while ! test -e /e/go; do sleep 0.02; done; exit 5", volumeMounts=[{"name": "e", "mountPath": "/e"}]), volumes=[{"name": "e", "emptyDir": {}}])
+          container("b", "sh", "-c", "test -e /e/went || { while ! test -e /e/go; do sleep 0.02; done; touch /e/went; exit 5; }; sleep 1000", volumeMounts=[{"name": "e", "mountPath": "/e"}]), volumes=[{"name": "e", "emptyDir": {}}])
     p = c.until("stays", ready)
     ids = [status(p, i)["containerID"] for i in (0, 1)]
     seen = []
@@ -314,11 +314,11 @@ def test_node_killed(cluster):
     p = c.get("pod", "stays")
     assert [status(p, i)["containerID"] for i in (0, 1)] == ids and all(status(p, i)["restartCount"] == 0 for i in (0, 1))
     # the node is stopped, container b ends, the node is killed: the next one finds the exit code
+    c.k("exec", "stays", "-c", "b", "--", "sh", "-c", "(sleep 1; touch /e/go) >/dev/null 2>&1 &")
     os.kill(c.node_pid(), signal.SIGSTOP)
-    go = subprocess.run(["find", f"/proc/{c.ground.pid('t')}/root/run/rootshift/pods", "-path", "*volumes/e"], capture_output=True, text=True).stdout.split()
-    (pathlib.Path(go[0]) / "go").touch()
-    wait_for("end recorded", lambda: list(pathlib.Path(go[0]).parent.parent.glob("c/b/0/ended")))
-    (pathlib.Path(go[0]) / "go").unlink()
+    uid = p["metadata"]["uid"]
+    ended = pathlib.Path(f"/proc/{c.ground.pid('t')}/root/run/rootshift/pods/{uid}/c/b/0/ended")
+    wait_for("end recorded", ended.exists)
     os.kill(c.node_pid(), signal.SIGKILL)
     p = c.until("stays", lambda p: status(p, 1).get("restartCount") == 1 and "running" in status(p, 1)["state"])
     assert status(p, 1)["lastState"]["terminated"]["exitCode"] == 5
