@@ -133,7 +133,7 @@ void rs_serve_logs(rs_node *n, rs_http_exchange *x, const char *ns, const char *
     }
     if (previous) {
         const struct rs_ended *last = c->phase == RS_CONTAINER_RUNNING ? &c->last : &c->ended;
-        int attempt = c->phase == RS_CONTAINER_RUNNING ? c->attempt - 1 : c->attempt - 1 - (c->last.set ? 1 : 0);
+        int attempt = c->attempt - 1;                  /* while it waits for a restart: the run that ended last */
         if (!last->set || attempt < 0) {
             rs_server_refuse(x, 400, "BadRequest", "previous terminated container \"%s\" in pod \"%s\" not found", container, pod);
             return;
