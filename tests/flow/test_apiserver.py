@@ -463,6 +463,30 @@ def test_tokens(api, core, namespace):
         base64.urlsafe_b64decode(signature + "==="), f"{header}.{payload}".encode(), padding.PKCS1v15(), hashes.SHA256())
 
 
+def test_client_certificate(api, tmp_path):
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    import urllib.request
+    ca = x509.load_pem_x509_certificate((api.state / "pki" / "ca.crt").read_bytes())
+    ca_key = serialization.load_pem_private_key((api.state / "pki" / "ca.key").read_bytes(), None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.timezone.utc)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "team"), x509.NameAttribute(x509.NameOID.COMMON_NAME, "jane")])
+    cert = (x509.CertificateBuilder().subject_name(name).issuer_name(ca.subject).public_key(key.public_key()).serial_number(9)
+            .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(hours=1)).sign(ca_key, hashes.SHA256()))
+    path = tmp_path / "client.pem"
+    path.write_bytes(cert.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    context = ssl.create_default_context(cafile=str(api.state / "pki" / "ca.crt"))
+    context.load_cert_chain(path)
+    request = urllib.request.Request(f"https://127.0.0.1:{api.port}/apis/authentication.k8s.io/v1/selfsubjectreviews", method="POST",
+                                     data=b"{}", headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, context=context, timeout=20) as answer:
+        who = json.load(answer)["status"]["userInfo"]
+    assert who == {"username": "jane", "groups": ["team", "system:authenticated"]}
+
+
 # --- custom resources ---
 
 CRD = """

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/file.h"
@@ -15,7 +16,7 @@
 #include "cmd/rootshift-cluster/verbs.h"
 #include "io/listen.h"
 
-enum { EVENT_TTL_MS = 3600 * 1000, DRAIN_MS = 2000, DRAIN_LOOK_MS = 20 };
+enum { EVENT_TTL_MS = 3600 * 1000, DRAIN_MS = 2000, DRAIN_LOOK_MS = 20, FILES_MAX = 65536 };
 
 struct args {
     const char *state, *listen, *cidr, *issuer, *name;
@@ -74,6 +75,16 @@ static int make_nonblocking(int64_t fd, struct rs_err *e)
     if (fd >= 0 && (flags < 0 || fcntl((int)fd, F_SETFL, flags | O_NONBLOCK) < 0))
         return RS_FAIL_ERRNO(e, "descriptor %d", (int)fd);
     return 0;
+}
+
+/* Every watch is a connection of its own. */
+static void allow_many_connections(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < FILES_MAX) {
+        r.rlim_cur = r.rlim_max < FILES_MAX ? r.rlim_max : FILES_MAX;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
 }
 
 static int tell_ready(int fd, struct rs_err *e)
@@ -136,6 +147,7 @@ int rs_verb_apiserver(int argc, char **argv)
         fprintf(stderr, "rootshift-cluster: apiserver: %s\n", rc < 0 ? e.msg : "--state and one of --listen-fd and --listen are needed");
         return 2;
     }
+    allow_many_connections();
     struct server s = { .loop = rs_loop_new() };
     rc = serve(&s, &a, &e);
     if (rc < 0)
