@@ -16,7 +16,7 @@ static json_t *retry_policy(int attempts)
     if (attempts == 0)
         return json_null();
     return rs_json_pack("{ss si s[i] s[{ss s{ss}}] si}",
-        "retry_on", "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes,reset-before-request",
+        "retry_on", "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
         "num_retries", attempts < 0 ? 2 : attempts, "retriable_status_codes", 503,
         "retry_host_predicate", "name", "envoy.retry_host_predicates.previous_hosts",
             "typed_config", "@type", RS_EXT "retry.host.previous_hosts.v3.PreviousHostsPredicate",
