@@ -94,9 +94,10 @@ static int start_with(const struct rs_paths *p, const struct rs_ns_place *place,
     RS_AUTO(rs_chars) *line = NULL;
     if (rs_state_write(record, life, e) < 0 || rs_ns_release(&proc, e) < 0 || rs_ns_line(&proc, START_MS, &line, e) < 0 ||
         (!rs_streq(line, "ready") && RS_FAIL(e, RS_FORBIDDEN, "%s", line) < 0)) {
+        RS_AUTO(rs_chars) *last = line ? NULL : rs_last_line(log_path);      /* the log goes away with the holder */
         rs_ns_abandon(&proc);
         unlink(record);
-        return -1;
+        return last && *last ? rs_err_wrap(e, "%s", last) : -1;
     }
     close(proc.control);
     *ret = proc.life;

@@ -67,6 +67,7 @@ static void become(const struct start *s)
         fcntl(*fd, F_SETFD, 0);
     if (chdir("/") == 0)
         execv(s->argv[0], (char *const *)s->argv);
+    dprintf(STDERR_FILENO, "cannot execute %s: %s\n", s->argv[0], strerror(errno));      /* its log: nobody else hears it */
     _exit(127);
 }
 
@@ -228,7 +229,9 @@ int rs_ns_line(struct rs_ns_proc *p, int ms, char **ret, struct rs_err *e)
         ssize_t got = read(p->control, line + n, 1);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got <= 0)
+        if (got < 0)
+            return RS_FAIL_ERRNO(e, "hear the new process");
+        if (got == 0)
             return RS_FAIL(e, RS_ABORTED, "it ended while it was starting");
         if (line[n] == '\n') {
             *ret = rs_strndup(line, n);
