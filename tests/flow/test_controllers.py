@@ -13,7 +13,7 @@ from kubernetes.client.rest import ApiException
 
 from apiserver import ApiServer
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.sanitize]
 
 
 def now():

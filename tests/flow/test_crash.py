@@ -14,7 +14,7 @@ from mesh import FLEET, Mesh, eventually
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 
-def processes(name, cluster_pid_ns=None):
+def processes(name):
     """Host pids of processes with this executable name."""
     found = []
     for proc in pathlib.Path("/proc").glob("[0-9]*"):
@@ -26,8 +26,9 @@ def processes(name, cluster_pid_ns=None):
     return found
 
 
-def kill_one(name, containing=""):
-    pids = [pid for pid, cmdline in processes(name) if containing in cmdline]
+def kill_one(name, *containing):
+    """Kills one process of this name whose command line holds all of these: ours, not another cluster's."""
+    pids = [pid for pid, cmdline in processes(name) if all(part in cmdline for part in containing)]
     assert pids, f"no process {name} {containing}"
     os.kill(pids[0], signal.SIGKILL)
     return pids[0]
@@ -76,7 +77,7 @@ def test_cluster_process_killed_during_switch(mesh, program, containing):
     mesh.migrate("distribute")
     child = subprocess.Popen(migrate_command(mesh), env=mesh.cluster.env, cwd=mesh.work, stderr=subprocess.PIPE, text=True)
     eventually(lambda: step_states(mesh).get("switch/orders") == "under way", "the switch is under way", timeout=120, pause=0.1)
-    kill_one(program, containing)
+    kill_one(program, containing, mesh.cluster.name)
     _, errors = child.communicate(timeout=400)
     if child.returncode != 0:
         assert errors.strip(), "a failed run must say why"
