@@ -84,10 +84,13 @@ int rs_engine_forward(struct rs_engine *g, enum rs_phase until, struct rs_err *e
             return 0;
         const struct rs_step *s = &steps.v[next.step];
         int64_t start = g->world->now_ms(g->world->ctx);
+        const struct rs_step_ops *ops = ops_of(s->kind);
         say_step(g, "start", s->name, -1);
+        if (s->state == RS_STEP_OPEN && ops->gate && ops->gate(g, s->arg, e) < 0)
+            return rs_err_wrap(e, "step %s", s->name);
         if (note(g, s->name, RS_STEP_INTENDED, e) < 0)
             return -1;
-        if (ops_of(s->kind)->act(g, s->arg, e) < 0)
+        if (ops->act(g, s->arg, e) < 0)
             return rs_err_wrap(e, "step %s", s->name);
         if (note(g, s->name, RS_STEP_DONE, e) < 0)
             return -1;

@@ -185,6 +185,8 @@ struct rs_gate rs_gate_wave(const struct rs_scan *scan, const char *namespace, c
         else
             g.ready++;
     }
+    if (!namespace && g.total == 0)
+        add_reason(&g, rs_strdup("mesh"), rs_strdup("no running proxy was found; nothing is proven"));
     return finish(g);
 }
 

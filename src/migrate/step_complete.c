@@ -28,12 +28,21 @@ static const char **old_revisions(struct rs_engine *g, size_t *ret_n)
     return v;
 }
 
-static int complete_distribute(struct rs_engine *g, const char *arg, struct rs_err *e)
+/* The revision that the mesh runs under when phase distribute is completed: before or after the switch. */
+static const char *current_revision(struct rs_engine *g)
 {
     RS_AUTO_STEPS steps = rs_record_steps(g->record);
-    const char *current = rs_plan_revision(g, rs_phase_is_done(&steps, RS_PHASE_SWITCH) ? 1 : 0);
-    if (rs_wait_wave(g, NULL, current, true, -1, e) < 0)
-        return -1;
+    return rs_plan_revision(g, rs_phase_is_done(&steps, RS_PHASE_SWITCH) ? 1 : 0);
+}
+
+static int complete_distribute_gate(struct rs_engine *g, const char *arg, struct rs_err *e)
+{
+    return rs_wait_wave(g, NULL, current_revision(g), true, -1, e);
+}
+
+static int complete_distribute(struct rs_engine *g, const char *arg, struct rs_err *e)
+{
+    const char *current = current_revision(g);
     if (W(g)->point_default_to(CTX(g), current, e) < 0)
         return -1;
     size_t i;
@@ -50,14 +59,22 @@ static int complete_distribute(struct rs_engine *g, const char *arg, struct rs_e
     return rc < 0 ? -1 : W(g)->point_default_to(CTX(g), current, e);
 }
 
+static int complete_switch_gate(struct rs_engine *g, const char *arg, struct rs_err *e)
+{
+    return rs_wait_wave(g, NULL, rs_plan_revision(g, 1), true, 1, e);
+}
+
 static int complete_switch(struct rs_engine *g, const char *arg, struct rs_err *e)
 {
     const char *current = rs_plan_revision(g, 1);
-    if (rs_wait_wave(g, NULL, current, true, 1, e) < 0 || W(g)->point_default_to(CTX(g), current, e) < 0)
-        return -1;
-    if (W(g)->uninstall(CTX(g), rs_plan_revision(g, 0), e) < 0)
+    if (W(g)->point_default_to(CTX(g), current, e) < 0 || W(g)->uninstall(CTX(g), rs_plan_revision(g, 0), e) < 0)
         return -1;
     return W(g)->point_default_to(CTX(g), current, e);
+}
+
+static int retire_gate(struct rs_engine *g, const char *arg, struct rs_err *e)
+{
+    return rs_wait_removal_gate(g, false, e);
 }
 
 static int retire(struct rs_engine *g, const char *arg, struct rs_err *e)
@@ -71,8 +88,8 @@ static int retire(struct rs_engine *g, const char *arg, struct rs_err *e)
 }
 
 const struct rs_step_ops rs_steps_complete[] = {
-    { "complete-distribute", complete_distribute, NULL },
-    { "complete-switch", complete_switch, NULL },
-    { "retire", retire, NULL },
-    { NULL, NULL, NULL },
+    { "complete-distribute", complete_distribute, NULL, complete_distribute_gate },
+    { "complete-switch", complete_switch, NULL, complete_switch_gate },
+    { "retire", retire, NULL, retire_gate },
+    { NULL, NULL, NULL, NULL },
 };

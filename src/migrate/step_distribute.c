@@ -63,10 +63,10 @@ static int prove(struct rs_engine *g, const char *arg, struct rs_err *e)
 }
 
 const struct rs_step_ops rs_steps_distribute[] = {
-    { "preflight", preflight, NULL },
-    { "install-distribute", install_act, install_undo },
-    { "distribute", namespace_act, namespace_undo },
-    { "gateway-distribute", gateway_act, gateway_undo },
-    { "prove-distribute", prove, NULL },
-    { NULL, NULL, NULL },
+    { "preflight", preflight, NULL, NULL },
+    { "install-distribute", install_act, install_undo, NULL },
+    { "distribute", namespace_act, namespace_undo, NULL },
+    { "gateway-distribute", gateway_act, gateway_undo, NULL },
+    { "prove-distribute", prove, NULL, NULL },
+    { NULL, NULL, NULL, NULL },
 };

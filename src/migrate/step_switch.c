@@ -58,9 +58,9 @@ static int prove(struct rs_engine *g, const char *arg, struct rs_err *e)
 }
 
 const struct rs_step_ops rs_steps_switch[] = {
-    { "install-switch", install_act, install_undo },
-    { "switch", namespace_act, namespace_undo },
-    { "gateway-switch", gateway_act, gateway_undo },
-    { "prove-switch", prove, NULL },
-    { NULL, NULL, NULL },
+    { "install-switch", install_act, install_undo, NULL },
+    { "switch", namespace_act, namespace_undo, NULL },
+    { "gateway-switch", gateway_act, gateway_undo, NULL },
+    { "prove-switch", prove, NULL, NULL },
+    { NULL, NULL, NULL, NULL },
 };

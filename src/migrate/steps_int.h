@@ -6,6 +6,8 @@ struct rs_step_ops {
     const char *kind;
     int (*act)(struct rs_engine *g, const char *arg, struct rs_err *e);
     int (*undo)(struct rs_engine *g, const char *arg, struct rs_err *e);      /* NULL: nothing to undo */
+    /* Asked before the intent is recorded: a step without undo that is refused here was never begun. NULL: none. */
+    int (*gate)(struct rs_engine *g, const char *arg, struct rs_err *e);
 };
 extern const struct rs_step_ops rs_steps_distribute[], rs_steps_switch[], rs_steps_complete[];   /* end at kind NULL */
 

@@ -47,8 +47,8 @@ int rs_world_install(void *ctx, const json_t *plan, int second, struct rs_err *e
     struct rs_proc_spec spec = { .argv = a.v, .fd_in = -1, .fd_out = w->quiet ? -1 : STDERR_FILENO, .fd_err = STDERR_FILENO, .die_with_parent = true };
     if (rs_proc_start(&spec, &pid, e) < 0)
         return -1;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    while (waitpid(pid, &status, WNOHANG) == 0)
+        w->world.pause(w);                   /* which also renews the lock */
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
     return RS_FAIL(e, WIFEXITED(status) && WEXITSTATUS(status) == 4 ? RS_PRECONDITION : RS_INTERNAL,

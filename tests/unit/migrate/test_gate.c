@@ -120,6 +120,7 @@ static void a_mesh_without_proxies_proves_nothing(void **state)
 {
     RS_AUTO(rs_scan) *s = scan_of(NULL, NULL);
     shut_by(rs_gate_switch(s, OLD, NEW, NULL, 0, now), "mesh", "no running proxy");
+    shut_by(rs_gate_wave(s, NULL, "rev1", OLD, 1, NEW, now), "mesh", "no running proxy");
 }
 
 static void an_old_answer_does_not_count(void **state)
