@@ -112,7 +112,29 @@ static bool remove_at(json_t *doc, const char *path)
     return false;
 }
 
-static bool apply_one(json_t **doc, const json_t *op)
+/* Takes the values of o, all levels, off the budget; stops counting once it is used up. */
+static void spend(const json_t *o, long *budget)
+{
+    const char *key;
+    size_t i;
+    json_t *v;
+    if (--*budget < 0)
+        return;
+    if (json_is_string(o))
+        *budget -= (long)(json_string_length(o) / 64);
+    json_object_foreach((json_t *)o, key, v) {
+        if (*budget < 0)
+            return;
+        spend(v, budget);
+    }
+    json_array_foreach((json_t *)o, i, v) {
+        if (*budget < 0)
+            return;
+        spend(v, budget);
+    }
+}
+
+static bool apply_one(json_t **doc, const json_t *op, long *budget)
 {
     const char *what = rs_json_str(op, "op"), *path = rs_json_str(op, "path"), *from = rs_json_str(op, "from");
     json_t *value = json_object_get(op, "value");
@@ -135,6 +157,9 @@ static bool apply_one(json_t **doc, const json_t *op)
     json_t *source = find(*doc, from);
     if (!source)
         return false;
+    spend(source, budget);                      /* a copy of a copy doubles each time */
+    if (*budget < 0)
+        return false;
     RS_AUTO(json_t) *copy = json_deep_copy(source);
     if (rs_streq(what, "move")) {
         size_t n = strlen(from);
@@ -150,14 +175,17 @@ int rs_json_patch_apply(json_t **ret, const json_t *doc, const json_t *patch, st
 {
     if (!json_is_array(patch))
         return RS_FAIL(e, RS_INVALID, "a JSON patch is an array");
+    if (json_array_size(patch) > RS_JSON_PATCH_MAX)
+        return RS_FAIL(e, RS_INVALID, "a JSON patch of %zu operations; at most %d", json_array_size(patch), RS_JSON_PATCH_MAX);
+    long budget = RS_JSON_PATCH_COPIES;
     RS_AUTO(json_t) *out = json_deep_copy(doc);
     size_t i;
     json_t *op;
     json_array_foreach((json_t *)patch, i, op) {
-        if (!apply_one(&out, op)) {
+        if (!apply_one(&out, op, &budget)) {
             const char *what = rs_json_str(op, "op"), *path = rs_json_str(op, "path");
-            return RS_FAIL(e, RS_INVALID, "JSON patch operation %zu (%s %s) does not apply", i, what ? what : "?",
-                           path ? path : "?");
+            return RS_FAIL(e, RS_INVALID, "JSON patch operation %zu (%s %s) does not apply%s", i, what ? what : "?",
+                           path ? path : "?", budget < 0 ? ": it copies too much" : "");
         }
     }
     *ret = rs_take(out);

@@ -33,6 +33,19 @@ static void rfc6902(void **state)
     }
 }
 
+/* Each copy doubles the document: a short patch must not fill the memory. */
+static void copies_are_bounded(void **state)
+{
+    struct rs_err e;
+    json_t *got = NULL;
+    RS_AUTO(json_t) *doc = unit_json("{'data':{'a':'b'}}"), *patch = json_array();
+    for (int i = 0; i < 40; i++) {
+        RS_AUTO(rs_chars) *path = rs_printf("/data/c%d", i);
+        json_array_append_new(patch, rs_json_pack("{s:s, s:s, s:s}", "op", "copy", "from", "/data", "path", path));
+    }
+    ASSERT_FAILS(RS_INVALID, "copies too much", rs_json_patch_apply(&got, doc, patch, &e));
+}
+
 static void merge(void **state)
 {
     RS_AUTO(json_t) *doc = unit_json("{'a':{'b':1,'c':2},'d':[1]}"), *patch = unit_json("{'a':{'b':null,'e':{'f':null,'g':1}},'d':[2]}");
@@ -58,6 +71,6 @@ static void diff_applies(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(rfc6902), cmocka_unit_test(merge), cmocka_unit_test(diff_applies) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(rfc6902), cmocka_unit_test(copies_are_bounded), cmocka_unit_test(merge), cmocka_unit_test(diff_applies) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
