@@ -96,6 +96,12 @@ static json_t *in_version(const json_t *doc, const struct rs_resource *res, cons
     return copy;
 }
 
+/* Read anew for each webhook: the one before may have replaced the object that holds the text. */
+static const char *name_of(const struct rs_admission_request *r)
+{
+    return r->name ? r->name : rs_object_name(r->object);
+}
+
 static json_t *review(const struct call *c, const char *review_version)
 {
     const struct rs_admission_request *r = c->run->r;
@@ -104,12 +110,13 @@ static json_t *review(const struct call *c, const char *review_version)
         "resource", gvr(r->res, c->version), "requestKind", gvk(r->res, r->version), "requestResource", gvr(r->res, r->version),
         "operation", r->operation, "userInfo", rs_user_info(r->user), "object", in_version(r->object, r->res, c->version),
         "oldObject", in_version(r->old, r->res, c->version), "dryRun", r->dry_run ? 1 : 0, "options", "kind", kind, "apiVersion", "meta.k8s.io/v1");
-    if (r->name && *r->name)
-        rs_json_set_str(q, "name", r->name);
+    const char *name = name_of(r);
+    if (*name)
+        rs_json_set_str(q, "name", name);
     if (r->namespace && *r->namespace)
         rs_json_set_str(q, "namespace", r->namespace);
-    if (rs_streq(r->res->key, "namespaces") && r->name && *r->name)
-        rs_json_set_str(q, "namespace", r->name);
+    if (rs_streq(r->res->key, "namespaces") && *name)
+        rs_json_set_str(q, "namespace", name);
     if (r->sub) {
         rs_json_set_str(q, "subResource", r->sub);
         rs_json_set_str(q, "requestSubResource", r->sub);

@@ -10,7 +10,7 @@ struct rs_admission_request {
     const char *operation;         /* CREATE, UPDATE, DELETE */
     const struct rs_resource *res;
     const char *version, *sub;     /* requested version; subresource or NULL */
-    const char *namespace, *name;  /* name NULL or "" when it is still to be generated */
+    const char *namespace, *name;  /* of the request's path; name NULL: the object's own, which may still be to be generated */
     const struct rs_user *user;
     json_t *object;                /* owned by the caller; NULL for DELETE */
     const json_t *old;             /* NULL for CREATE */

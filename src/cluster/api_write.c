@@ -26,7 +26,7 @@ static void admit(rs_api_call *c, const char *operation, bool mutating, void (*n
     struct rs_admission_request *r = &c->admission;
     json_t *warnings = r->warnings;
     *r = (struct rs_admission_request){ .operation = operation, .res = c->res, .version = c->version, .sub = c->sub,
-        .namespace = c->namespace, .name = c->name ? c->name : rs_object_name(c->object), .user = c->user, .object = c->object,
+        .namespace = c->namespace, .name = c->name, .user = c->user, .object = c->object,
         .old = c->old, .dry_run = c->dry_run, .warnings = warnings };
     rs_admission_run(c->api->admission, mutating, r, next, c);
 }

@@ -15,7 +15,7 @@ from kubernetes.client.rest import ApiException
 
 from apiserver import ApiServer
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.sanitize]
 
 
 @pytest.fixture(scope="module")
@@ -655,6 +655,7 @@ def test_webhook_order_and_reinvocation(core, namespace, hook, admission):
     hook.answer = answer
     core.create_namespaced_pod(namespace, pod("p", namespace))
     assert [path.split("?")[0] for path, _ in hook.reviews] == ["/a-first", "/b-second", "/a-first"]
+    assert [review["request"]["name"] for _, review in hook.reviews] == ["p"] * 3      # also after a webhook replaced the object
 
 
 def test_validating_webhook_denies(api, core, namespace, hook, admission):
